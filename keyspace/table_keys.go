@@ -1,0 +1,70 @@
+package keyspace
+
+// genericRows are the commands for keys of any type.
+var genericRows = []row{
+	{"COPY", -3, DenyOOM, copyKeys},
+	{"DBSIZE", 1, Listing, none},
+	{"DEL", -2, 0, removeAll},
+	{"DUMP", 2, 0, read1},
+	{"EXISTS", -2, 0, readAll},
+	{"EXPIRE", -3, 0, odd(findExpire)},
+	{"EXPIREAT", -3, 0, odd(findExpire)},
+	{"EXPIRETIME", 2, 0, read1},
+	{"KEYS", 2, Listing, none},
+	{"MEMORY|USAGE", -3, 0, read2},
+	{"MIGRATE", -6, 0, odd(findMigrate)},
+	{"MOVE", 3, 0, moveKey},
+	{"OBJECT", -2, 0, none},
+	{"OBJECT|ENCODING", 3, 0, read2},
+	{"OBJECT|FREQ", 3, 0, read2},
+	{"OBJECT|HELP", 2, 0, none},
+	{"OBJECT|IDLETIME", 3, 0, read2},
+	{"OBJECT|REFCOUNT", 3, 0, read2},
+	{"PERSIST", 2, 0, persist1},
+	{"PEXPIRE", -3, 0, odd(findExpire)},
+	{"PEXPIREAT", -3, 0, odd(findExpire)},
+	{"PEXPIRETIME", 2, 0, read1},
+	{"PTTL", 2, 0, read1},
+	{"RANDOMKEY", 1, Listing, none},
+	{"RENAME", 3, 0, rename},
+	{"RENAMENX", 3, 0, rename},
+	{"RESTORE", -4, DenyOOM, write1},
+	{"RESTORE-ASKING", -4, DenyOOM, write1},
+	{"SCAN", -2, Listing, none},
+	{"SORT", -2, DenyOOM, odd(findSort)},
+	{"SORT_RO", -2, 0, read1},
+	{"TOUCH", -2, 0, readAll},
+	{"TTL", 2, 0, read1},
+	{"TYPE", 2, 0, read1},
+	{"UNLINK", -2, 0, removeAll},
+}
+
+// stringRows are the commands for strings.
+var stringRows = []row{
+	{"APPEND", 3, DenyOOM, write1},
+	{"DECR", 2, DenyOOM, write1},
+	{"DECRBY", 3, DenyOOM, write1},
+	{"GET", 2, 0, read1},
+	{"GETDEL", 2, 0, remove1},
+	{"GETEX", -2, 0, odd(findGetex)},
+	{"GETRANGE", 4, 0, read1},
+	{"GETSET", 3, DenyOOM, write1},
+	{"INCR", 2, DenyOOM, write1},
+	{"INCRBY", 3, DenyOOM, write1},
+	{"INCRBYFLOAT", 3, DenyOOM, write1},
+	{"LCS", -3, 0, readPair},
+	{"MGET", -2, 0, readAll},
+	{"MSET", -3, DenyOOM, writeEach2},
+	{"MSETNX", -3, DenyOOM, writeEach2},
+	{"PSETEX", 4, DenyOOM, write1},
+	{"SET", -3, DenyOOM, write1},
+	{"SETEX", 4, DenyOOM, write1},
+	{"SETNX", 3, DenyOOM, write1},
+	{"SETRANGE", 4, DenyOOM, write1},
+	{"STRLEN", 2, 0, read1},
+	{"SUBSTR", 4, 0, read1},
+	{"DELEX", -2, 0, remove1},       // 8.4
+	{"DIGEST", 2, 0, read1},         // 8.4
+	{"INCREX", -2, DenyOOM, write1}, // 8.8
+	{"MSETEX", -4, DenyOOM, keySpec{find: findNumbered, at: 1, step: 2, access: Write}}, // 8.4
+}
