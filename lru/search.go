@@ -1,0 +1,144 @@
+package lru
+
+import "math"
+
+// searchSlice bounds how many items a search walks over under one hold of a shard's lock: some 20 microseconds when none of
+// them is in the processor's cache.
+const searchSlice = 256
+
+// Oldest appends to dst the n least recently used listed items that accept says yes to (nil: all), in order of their last
+// access, ties in any order. It is exact, not sampled, as of the moment at which it looked at each shard.
+//
+// accept is called under the shard's lock, must be quick, must not change anything or call the table, and is asked about
+// more items than are returned. Items that it refuses are passed over. After 16n+1000 items looked at, the search settles for
+// what it has, if that is anything: fewer than n may come back, but none only if there is none.
+//
+// Concurrent searches wait for each other.
+func (t *Table[V]) Oldest(dst []*Item[V], n int, accept func(it *Item[V]) bool) []*Item[V] {
+	return t.OldestBefore(dst, n, math.MaxInt64, accept)
+}
+
+// OldestBefore is Oldest among the items whose last access was before the given time, in unix milliseconds.
+func (t *Table[V]) OldestBefore(dst []*Item[V], n int, before int64, accept func(it *Item[V]) bool) []*Item[V] {
+	if n <= 0 {
+		return dst
+	}
+	t.searching.Lock()
+	defer t.searching.Unlock()
+	t.searches++
+	s := search[V]{
+		mark:   t.searches,
+		before: before,
+		accept: accept,
+		want:   min(n, n/len(t.shards)*5/4+8, searchSlice), // its share and a little more: most shards are locked once
+		limit:  16*min(n, math.MaxInt/32) + 1000,
+		heap:   heap[*cursor[V]]{before: func(a, b **cursor[V]) bool { return (*a).ready[0].at < (*b).ready[0].at }},
+	}
+	s.start(t.shards)
+	return s.take(dst, n)
+}
+
+// search merges the old ends of all shards' lists. Each shard has a cursor with a few accepted items, and the heap holds the
+// cursors by their oldest one; a cursor that runs dry is filled again before the merge goes on, so the order is exact.
+type search[V any] struct {
+	mark   uint32
+	before int64
+	accept func(it *Item[V]) bool
+	want   int // accepted items to fetch at a time
+	looked int
+	limit  int
+	heap   heap[*cursor[V]]
+}
+
+// cursor is how far a search has come in one shard.
+type cursor[V any] struct {
+	shard *Shard[V]
+	buf   []found[V] // backs ready
+	ready []found[V] // accepted and not yet taken, ascending
+	last  found[V]   // where to go on
+	atEnd bool
+}
+
+// found is an item with its last access as it was under the lock.
+type found[V any] struct {
+	item *Item[V]
+	at   int64
+}
+
+// start fills a cursor for every shard, however long that takes: only then is the oldest item known.
+func (s *search[V]) start(shards []Shard[V]) {
+	cursors := make([]cursor[V], len(shards))
+	bufs := make([]found[V], len(shards)*s.want)
+	for i := range cursors {
+		c := &cursors[i]
+		c.shard, c.buf = &shards[i], bufs[i*s.want:i*s.want:(i+1)*s.want]
+		for !c.atEnd && len(c.ready) == 0 {
+			s.fetch(c)
+		}
+		if len(c.ready) > 0 {
+			s.heap.push(c)
+		}
+	}
+}
+
+// take moves up to n items from the heap to dst.
+func (s *search[V]) take(dst []*Item[V], n int) []*Item[V] {
+	for ; n > 0 && len(s.heap.items) > 0; n-- {
+		c := s.heap.items[0]
+		dst = append(dst, c.ready[0].item)
+		c.ready = c.ready[1:]
+		for len(c.ready) == 0 && !c.atEnd {
+			if s.looked >= s.limit {
+				return dst
+			}
+			s.fetch(c)
+		}
+		if len(c.ready) == 0 {
+			s.heap.pop()
+		} else {
+			s.heap.fixRoot()
+		}
+	}
+	return dst
+}
+
+// fetch walks over one slice of the shard's list and puts what is accepted into c.ready, which is empty.
+func (s *search[V]) fetch(c *cursor[V]) {
+	c.shard.lockSoon()
+	defer c.shard.Unlock()
+	c.ready = c.buf
+	it := c.resume()
+	for range searchSlice {
+		if it == nil || it.LastAccess >= s.before {
+			c.atEnd = true
+			return
+		}
+		c.last = found[V]{it, it.LastAccess}
+		if it.mark != s.mark {
+			s.look(c, it)
+		}
+		if len(c.ready) == s.want {
+			return
+		}
+		it = it.next
+	}
+}
+
+// look asks about one item that the search has not seen.
+func (s *search[V]) look(c *cursor[V], it *Item[V]) {
+	it.mark = s.mark
+	s.looked++
+	if s.accept == nil || s.accept(it) {
+		c.ready = append(c.ready, c.last)
+	}
+}
+
+// resume returns the item after the last one. If that one has moved meanwhile, its place is lost: go over the list again
+// from the old end, where the marks tell what has been seen.
+func (c *cursor[V]) resume() *Item[V] {
+	last := c.last.item
+	if last == nil || !last.listed || last.LastAccess != c.last.at {
+		return c.shard.list.oldest
+	}
+	return last.next
+}
