@@ -1,0 +1,218 @@
+package resp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// defaultWriteTimeout is the WriteTimeout of a new Conn.
+const defaultWriteTimeout = 60 * time.Second
+
+// Conn is a client's connection whose Read hands over only complete, canonical commands; see the package's invariants.
+//
+// Read, Hangup and SetAuthenticated belong to the goroutine that handles the client (they may move to another one, but
+// never run at the same time), Write to whoever holds the caller's write lock. Close and the deadline methods are safe
+// at any time; a deadline set from outside does not outlast the next Read, when IdleTimeout is set, or Hangup.
+type Conn struct {
+	// IdleTimeout ends a Read that gets no byte from the client for so long; 0: never. It may be up to a sixteenth
+	// shorter. The goroutine that reads may change it between Reads (Redis lets subscribers idle).
+	IdleTimeout time.Duration
+	// WriteTimeout ends a Write when the client takes no 256 KB for so long; 0: never. It may be up to a quarter
+	// shorter. Set before the first Write. NewConn sets 60 s.
+	WriteTimeout time.Duration
+
+	nc  net.Conn
+	raw syscall.RawConn // nil when nc is not a socket (TLS)
+	lim Limits
+
+	authed atomic.Bool
+
+	// The client's bytes: buf[off:ready] are commands to hand over, buf[ready:done] is one more that did not fit beside
+	// them, buf[done:] is under scan.
+	buf              []byte
+	off, ready, done int
+	scan             scanner
+	out              []byte // rewritten inline commands, handed over before buf[off:ready]
+	refused          bool   // the scan met its end; scan.text is the reason
+	reader           trimmer
+	readErr          error // how the client's stream ended
+
+	pull     func(fd uintptr) bool // readSocket, as a value made once
+	pullErr  error                 // its result
+	armed    time.Time             // read deadline that is set; zero: none
+	writeBy  atomic.Int64          // write deadline that is set, unix nanoseconds
+	closing  sync.Once
+	closeErr error
+	onClose  func()
+}
+
+// NewConn returns a guard around nc. The client counts as unauthenticated until SetAuthenticated says otherwise.
+func NewConn(nc net.Conn, lim Limits) *Conn {
+	c := &Conn{WriteTimeout: defaultWriteTimeout, nc: nc, lim: lim.withDefaults()}
+	if s, ok := nc.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			c.raw, c.pull = raw, c.readSocket
+		}
+	}
+	return c
+}
+
+// SetAuthenticated lifts (or restores) the limits for unauthenticated clients, from the next header on. While they hold,
+// a Read returns one command at most, so that what follows an AUTH is judged after the AUTH was.
+func (c *Conn) SetAuthenticated(ok bool) { c.authed.Store(ok) }
+
+// Read returns complete commands, as many as have arrived and fit into p; a command that is larger than p is returned in
+// pieces, by Reads that do not block, after all of it has arrived. It blocks while no command is complete.
+//
+// Errors: io.EOF when the client has closed its side, or has sent what Redis refuses: then the client has got Redis's
+// error text. The network's own errors come as they are, an idle client's as one that wraps os.ErrDeadlineExceeded.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	c.reader.see(p)
+	for {
+		if n := c.handOver(p); n > 0 {
+			c.reader.handed(n)
+			return n, nil
+		}
+		c.gather(len(p))
+		switch {
+		case len(c.out) > 0 || c.ready > c.off:
+		case c.refused:
+			return 0, c.refuse()
+		case c.readErr != nil:
+			return 0, c.readErr
+		default:
+			if err := c.await(); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// handOver moves ready bytes to p.
+func (c *Conn) handOver(p []byte) int {
+	if len(c.out) > 0 {
+		n := copy(p, c.out)
+		if c.out = c.out[n:]; len(c.out) == 0 {
+			c.out = nil
+		}
+		return n
+	}
+	n := copy(p, c.buf[c.off:c.ready])
+	c.off += n
+	return n
+}
+
+// gather scans for commands until room bytes of them are ready. What cannot be handed over together with the commands
+// before it is left for the next call, with a scan from its first byte. On entry nothing is ready.
+func (c *Conn) gather(room int) {
+	c.ready = c.done // the command that did not fit last time
+	for !c.refused && c.mayGather(room) {
+		n, v := c.scan.next(c.buf[c.done:], &c.lim, c.authed.Load())
+		switch {
+		case v == more:
+			return
+		case v == broken:
+			c.refused = true
+			return
+		case v == command:
+			c.done += n
+			c.reader.command(n)
+			if c.ready > c.off && c.done-c.off > room {
+				return
+			}
+			c.ready = c.done
+		case c.ready > c.off: // only commands can follow commands without a gap
+			return
+		case v == inline && !c.rewrite(n, room):
+			return
+		default:
+			c.done += n
+			c.off, c.ready = c.done, c.done
+		}
+	}
+}
+
+// mayGather reports whether one more command may be judged before those that are ready have been handled.
+func (c *Conn) mayGather(room int) bool {
+	pending := len(c.out) + c.ready - c.off
+	return pending == 0 || pending < room && c.authed.Load()
+}
+
+// rewrite turns the inline line of n bytes at done into a canonical command, unless it has to wait for its turn.
+func (c *Conn) rewrite(n, room int) bool {
+	out, http, ok := appendInline(c.out, c.buf[c.done:c.done+n])
+	switch {
+	case len(c.out) > 0 && (http || !ok || len(out) > room):
+		return false
+	case http:
+		c.refused = true
+		return false
+	case !ok:
+		c.refused = true
+		c.scan.text = errQuotes
+		return false
+	}
+	c.out = out
+	return true
+}
+
+// refuse tells the client why it is closed, and ends the stream.
+func (c *Conn) refuse() error {
+	if c.readErr == nil && c.scan.text != "" {
+		// The client is closed whether it takes the text or not.
+		_, _ = c.Write([]byte("-ERR Protocol error: " + c.scan.text + "\r\n"))
+	}
+	c.readErr = io.EOF
+	return io.EOF
+}
+
+// await blocks for bytes from the client. An error is one that a later Read may not see.
+func (c *Conn) await() error {
+	trim := c.reader.hoards && c.off == len(c.buf)
+	if err := c.armRead(trim); err != nil {
+		return fmt.Errorf("set read deadline: %w", err)
+	}
+	err := c.fill()
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded) && trim:
+		c.out = c.reader.lines()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("wait for command: %w", err)
+	default:
+		c.readErr = err
+	}
+	return nil
+}
+
+// Close closes the connection. Only the first call does anything; all return its result.
+func (c *Conn) Close() error {
+	c.closing.Do(func() {
+		c.closeErr = c.nc.Close()
+		if c.onClose != nil {
+			c.onClose()
+		}
+	})
+	return c.closeErr
+}
+
+// NetConn returns the connection that is guarded. Reading from it loses commands.
+func (c *Conn) NetConn() net.Conn { return c.nc }
+
+// LocalAddr returns the address of this side.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// RemoteAddr returns the client's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+var _ net.Conn = (*Conn)(nil)

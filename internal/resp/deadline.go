@@ -1,0 +1,75 @@
+package resp
+
+import (
+	"fmt"
+	"time"
+)
+
+// writePiece is how much a client has to take within WriteTimeout. Smaller and large replies cost more system calls,
+// larger and a slow client that does take its reply is cut off.
+const writePiece = 256 << 10
+
+// Write sends p to the client. An empty p costs nothing: redcon flushes after every command, also when nothing is to send.
+func (c *Conn) Write(p []byte) (int, error) {
+	sent := 0
+	for sent < len(p) {
+		if err := c.armWrite(); err != nil {
+			return sent, fmt.Errorf("set write deadline: %w", err)
+		}
+		n, err := c.nc.Write(p[sent:min(sent+writePiece, len(p))])
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// armWrite sets the write deadline, unless the one that is set is good for three quarters of the timeout: setting one
+// costs more than all else that Write does before the system call.
+func (c *Conn) armWrite() error {
+	if c.WriteTimeout <= 0 {
+		return nil
+	}
+	now := time.Now()
+	if c.writeBy.Load()-now.UnixNano() > int64(c.WriteTimeout-c.WriteTimeout/4) {
+		return nil
+	}
+	by := now.Add(c.WriteTimeout)
+	c.writeBy.Store(by.UnixNano())
+	return c.nc.SetWriteDeadline(by)
+}
+
+// armRead sets the deadline for the next wait: the idle timeout's, unless the one that is set is almost as late, or, with
+// trim, the time to trim.
+func (c *Conn) armRead(trim bool) error {
+	var by time.Time
+	switch {
+	case trim:
+		by = time.Now().Add(trimAfter)
+	case c.IdleTimeout > 0:
+		by = time.Now().Add(c.IdleTimeout)
+		if d := by.Sub(c.armed); d >= 0 && d < c.IdleTimeout/16 {
+			return nil
+		}
+	case c.armed.IsZero():
+		return nil
+	}
+	c.armed = by
+	return c.nc.SetReadDeadline(by)
+}
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.writeBy.Store(0)
+	return c.nc.SetDeadline(t)
+}
+
+// SetReadDeadline sets the deadline of the next wait for bytes.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.nc.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the deadline of the next Write, when WriteTimeout is 0; otherwise Write sets its own.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.writeBy.Store(0)
+	return c.nc.SetWriteDeadline(t)
+}
