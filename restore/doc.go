@@ -1,0 +1,21 @@
+// Package restore keeps sessions in Postgres: it loads a session in one round trip, saves what changed, deletes, and
+// lists. It never touches Redis and decides nothing about memory.
+//
+// All tables lie in the Postgres schema "credproxy", which the package creates and migrates itself:
+//
+//	sessions   one row per session ever seen: its heat. The row stays when its last key goes, so that a session that
+//	           was deleted is still known: whoever knows nothing of a session asks elsewhere, and would bring it back.
+//	keys       one row per Redis key: type, form (clear or DUMP), expiry, and the value unless it is a clear hash.
+//	fields     one row per field of a clear hash, so that saving a changed field costs one row.
+//
+// # Rules of the writers
+//
+//  1. Every transaction that changes a session first locks its row in sessions, and sessions are locked in the order of
+//     (db, keyspace, id). So writers of one session follow each other, and no two writers deadlock.
+//  2. Whatever depends on what is stored (may this patch be applied?) is read after that lock, by a statement of its
+//     own: under READ COMMITTED only a later statement sees what the lock waited for.
+//  3. The decision is made in Go (plan.go) and carried out by statements that name rows by number.
+//
+// The rejected alternative to 3 is one statement that decides and writes: it saves a round trip, and its joins over
+// arrays of unknown length get plans that are quadratic as soon as the planner guesses wrong.
+package restore

@@ -1,0 +1,102 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"credproxy/internal/session"
+)
+
+// ErrNewerSchema is wrapped by Open's error when a newer credproxy has migrated the tables.
+var ErrNewerSchema = errors.New("the tables were made by a newer credproxy")
+
+// ErrHeld is wrapped by Lease's error when another holder has not let go in time.
+var ErrHeld = errors.New("held by another")
+
+// PoisonError names stored keys that cannot be understood. Whatever else was asked for is returned beside it.
+type PoisonError struct {
+	Keys []session.Ref
+}
+
+func (e *PoisonError) Error() string {
+	names := make([]string, 0, len(e.Keys))
+	for _, ref := range e.Keys {
+		names = append(names, fmt.Sprintf("%q of session %q", ref.Key, ref.Session))
+	}
+	return "read stored keys: not understood: " + strings.Join(names, ", ")
+}
+
+// PoisonedKeys returns the names of the keys, for callers that do not know this package.
+func (e *PoisonError) PoisonedKeys() []string {
+	names := make([]string, 0, len(e.Keys))
+	for _, ref := range e.Keys {
+		names = append(names, ref.Key)
+	}
+	return names
+}
+
+// SQLSTATE codes that are told apart here.
+const (
+	codeSerialization = "40001"
+	codeDeadlock      = "40P01"
+	codeReadOnly      = "25006"
+	codeCanceled      = "57014"
+	codeLockNotThere  = "55P03"
+	codeIO            = "58030"
+	codeNoPrivilege   = "42501"
+	codeBadPassword   = "28P01"
+	codeBadAuth       = "28000"
+	codeNoDatabase    = "3D000"
+	codeAdminShutdown = "57P01"
+	codeCrashShutdown = "57P02"
+	codeProtocol      = "08P01"
+	codeUnknownSet    = "42704"
+)
+
+// Temporary reports whether the same call may succeed later without anybody changing it: Postgres is away, starting,
+// stopping, read-only, full, or slow. A canceled context is not temporary, a deadline is.
+func Temporary(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return temporaryCode(pg.Code)
+	}
+	return errors.Is(err, context.DeadlineExceeded) || disconnected(err)
+}
+
+func temporaryCode(code string) bool {
+	switch code {
+	case codeSerialization, codeDeadlock, codeReadOnly, codeCanceled, codeLockNotThere, codeIO:
+		return true
+	case codeProtocol: // a bug on one side of the wire, not a lost connection
+		return false
+	}
+	// 08 connection, 53 resources (disk full, too many connections), 57P operator intervention.
+	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57P")
+}
+
+// disconnected reports whether err says that the connection to Postgres is gone or could not be made.
+func disconnected(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == codeAdminShutdown || pg.Code == codeCrashShutdown
+	}
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	var netErr net.Error
+	var connect *pgconn.ConnectError
+	return errors.As(err, &netErr) || errors.As(err, &connect) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
+}
+
+// conflicted reports whether Postgres undid the transaction for the sake of another one.
+func conflicted(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == codeSerialization || pg.Code == codeDeadlock)
+}

@@ -1,0 +1,232 @@
+package restore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"credproxy/internal/session"
+)
+
+// Forms in which a key's value is stored. The numbers are in the tables and never change their meaning.
+const (
+	formClear = 1
+	formDump  = 2 // the payload of DUMP, which carries its own version and checksum
+)
+
+// loadSQL returns everything of the sessions in one result, so from one point in time: first a row per session (kid null,
+// n its place in the request), then a row per key, then a row per field (n null). Postgres runs the parts of an Append
+// in order.
+const loadSQL = `
+WITH s AS MATERIALIZED (
+	SELECT u.n, s.sid, s.last_access, s.hits, s.bytes
+	FROM unnest($1::int[], $2::text[], $3::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, n)
+	JOIN credproxy.sessions s ON s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id
+), k AS MATERIALIZED (
+	SELECT s.n, k.kid, k.type, k.form, k.expire_at, coalesce(k.full_key, k.key) AS name, k.value
+	FROM s JOIN credproxy.keys k ON k.sid = s.sid
+	WHERE k.expire_at IS NULL OR k.expire_at > $4
+)
+SELECT NULL::bigint, NULL::bytea, NULL::bytea, n, last_access, hits, bytes FROM s
+UNION ALL
+SELECT kid, name, value, n, type, form, expire_at FROM k
+UNION ALL
+SELECT f.kid, f.field, f.value, NULL, NULL, NULL, NULL FROM k JOIN credproxy.fields f ON f.kid = k.kid`
+
+// Load returns what is stored of a session, without the keys that have expired at now (unix milliseconds), in one round
+// trip also when nothing is. Stored keys that cannot be understood are left out and named by a *PoisonError, which is
+// returned together with the rest.
+func (s *Store) Load(ctx context.Context, id session.ID, now int64) (session.Snapshot, error) {
+	snapshots, err := s.load(ctx, []session.ID{id}, now)
+	if len(snapshots) == 0 {
+		return session.Snapshot{}, fmt.Errorf("load session %q: %w", id, err)
+	}
+	return snapshots[0], err
+}
+
+// LoadMany loads several sessions in one round trip, from one point in time; the result has their order. Like Load, it may
+// return a *PoisonError together with the rest. An id that is listed twice gets the same snapshot twice, sharing memory.
+func (s *Store) LoadMany(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	once := make([]session.ID, 0, len(ids))
+	at := make(map[session.ID]int, len(ids))
+	for _, id := range ids {
+		if _, again := at[id]; !again {
+			at[id] = len(once)
+			once = append(once, id)
+		}
+	}
+	snapshots, err := s.load(ctx, once, now)
+	if snapshots == nil {
+		return nil, fmt.Errorf("load %d sessions from %q on: %w", len(ids), ids[0], err)
+	}
+	out := make([]session.Snapshot, len(ids))
+	for i, id := range ids {
+		out[i] = snapshots[at[id]]
+	}
+	return out, err
+}
+
+// load returns nil snapshots exactly when it failed. The ids differ.
+func (s *Store) load(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
+	var columns idColumns
+	for _, id := range ids {
+		columns.add(id)
+	}
+	var l *loading
+	err := s.retry(ctx, func() error {
+		l = newLoading(ids)
+		return s.read(ctx, loadSQL, []any{columns.db, columns.keyspace, columns.id, now}, l.row)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.finish()
+}
+
+// loading builds snapshots from the rows of loadSQL.
+type loading struct {
+	ids       []session.ID
+	snapshots []session.Snapshot
+	keys      map[int64]place
+	lastKID   int64 // fields come key by key: remember the last one
+	last      *session.Key
+	bytes     arena
+	poison    []session.Ref
+}
+
+// place says where a key is being built: index into snapshots, and into Keys there. Not a pointer, as Keys grows.
+type place struct {
+	snapshot, key int
+	form          int16
+}
+
+func newLoading(ids []session.ID) *loading {
+	return &loading{ids: ids, snapshots: make([]session.Snapshot, len(ids)), keys: make(map[int64]place)}
+}
+
+var errBadRow = errors.New("unexpected row")
+
+func (l *loading) row(rows pgx.Rows) error {
+	v := rows.RawValues()
+	switch {
+	case len(v) != 7:
+		return errBadRow
+	case v[0] == nil:
+		return l.sessionRow(v)
+	case v[3] != nil:
+		return l.keyRow(v)
+	default:
+		return l.fieldRow(v)
+	}
+}
+
+func (l *loading) sessionRow(v [][]byte) error {
+	n := int(int64At(v[3])) - 1
+	if n < 0 || n >= len(l.ids) {
+		return errBadRow
+	}
+	l.snapshots[n].Found = true
+	l.snapshots[n].Heat = session.Heat{
+		LastAccess: int64At(v[4]), Hits: uint64(int64At(v[5])), Bytes: int64At(v[6]),
+	}
+	return nil
+}
+
+func (l *loading) keyRow(v [][]byte) error {
+	n := int(int64At(v[3])) - 1
+	if n < 0 || n >= len(l.ids) {
+		return errBadRow
+	}
+	key := session.Key{Name: string(v[1]), Type: session.Type(int64At(v[4])), ExpireAt: int64At(v[6])}
+	form := int16(int64At(v[5]))
+	if !understood(key.Type, int64At(v[4]), form, v[2] != nil) {
+		l.poison = append(l.poison, session.Ref{Session: l.ids[n], Key: key.Name})
+		return nil
+	}
+	if form == formDump {
+		key.Dump = l.bytes.copy(v[2])
+	} else if v[2] != nil {
+		key.Value = l.bytes.copy(v[2])
+	}
+	snapshot := &l.snapshots[n]
+	l.keys[int64At(v[0])] = place{snapshot: n, key: len(snapshot.Keys), form: form}
+	snapshot.Keys = append(snapshot.Keys, key)
+	return nil
+}
+
+// understood reports whether a stored key makes sense: a known type in a known form, with a value where one belongs.
+func understood(t session.Type, stored int64, form int16, hasValue bool) bool {
+	if stored < int64(session.String) || stored > int64(session.Module) {
+		return false
+	}
+	switch form {
+	case formClear:
+		return t == session.String && hasValue || t == session.Hash && !hasValue
+	case formDump:
+		return hasValue
+	default:
+		return false
+	}
+}
+
+func (l *loading) fieldRow(v [][]byte) error {
+	if kid := int64At(v[0]); kid != l.lastKID || l.last == nil {
+		at, ok := l.keys[kid]
+		if !ok {
+			return nil // of a key that is not understood, and named as such
+		}
+		l.lastKID, l.last = kid, &l.snapshots[at.snapshot].Keys[at.key]
+	}
+	if l.last.Type != session.Hash || l.last.Dump != nil {
+		return errBadRow
+	}
+	l.last.Fields = append(l.last.Fields, session.Field{Name: string(v[1]), Value: l.bytes.copy(v[2])})
+	return nil
+}
+
+func (l *loading) finish() ([]session.Snapshot, error) {
+	if len(l.poison) > 0 {
+		return l.snapshots, &PoisonError{Keys: l.poison}
+	}
+	return l.snapshots, nil
+}
+
+// int64At reads a binary integer of any width; null is 0.
+func int64At(v []byte) int64 {
+	switch len(v) {
+	case 2:
+		return int64(int16(binary.BigEndian.Uint16(v)))
+	case 4:
+		return int64(int32(binary.BigEndian.Uint32(v)))
+	case 8:
+		return int64(binary.BigEndian.Uint64(v))
+	default:
+		return 0
+	}
+}
+
+// arena copies many small values into few blocks. A value keeps its whole block in memory, which suits values that are
+// dropped together.
+type arena struct{ free []byte }
+
+const arenaBlock = 64 << 10
+
+// copy returns a copy of b that is never nil and has no room to grow into its neighbour.
+func (a *arena) copy(b []byte) []byte {
+	if len(b) == 0 || len(b) > arenaBlock/4 {
+		return append(make([]byte, 0, len(b)), b...)
+	}
+	if len(b) > len(a.free) {
+		a.free = make([]byte, arenaBlock)
+	}
+	out := a.free[:len(b):len(b)]
+	a.free = a.free[len(b):]
+	copy(out, b)
+	return out
+}

@@ -1,0 +1,166 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"credproxy/internal/session"
+)
+
+// heatSQL creates session rows as needed, updates their heat and, above all, locks them, in the order of its arrays.
+const heatSQL = `
+INSERT INTO credproxy.sessions AS s (db, keyspace, id, full_id, last_access, hits, bytes)
+SELECT * FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[])
+ON CONFLICT (db, keyspace, id) DO UPDATE SET
+	last_access = greatest(s.last_access, excluded.last_access),
+	hits        = greatest(s.hits, excluded.hits),
+	bytes       = excluded.bytes`
+
+// resolveSQL tells what is stored of each key, and a fresh number where nothing is.
+const resolveSQL = `
+SELECT s.sid, coalesce(k.kid, nextval('credproxy.keys_kid_seq')), k.form, k.type, k.expire_at
+FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, key, n)
+JOIN credproxy.sessions s ON s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id
+LEFT JOIN credproxy.keys k ON k.sid = s.sid AND k.key = u.key
+ORDER BY u.n`
+
+// Save makes the stored sessions what changes say, in one transaction: all of it is committed when err is nil, none of it
+// otherwise. It takes two round trips. now (unix milliseconds) tells which stored keys have expired.
+//
+// A session's row is created as needed; its last access and hits never go back, its bytes are set. A Change without keys
+// saves the heat only. A Patch is refused, and returned for the caller to Put the whole key, unless the stored key is a
+// hash in the clear that has not expired, or nothing is stored and the patch has all Len fields. A Patch that lists a
+// field both as set and as removed sets it. Rows that already hold the same bytes are not written.
+func (s *Store) Save(ctx context.Context, changes []session.Change, now int64) (refused []session.Ref, err error) {
+	passes, err := splitPasses(changes)
+	if err != nil || len(changes) == 0 {
+		return nil, err
+	}
+	heats := heatsOf(changes)
+	err = s.transact(ctx, func(t *transaction) error {
+		refused = nil
+		b := begin()
+		queueHeats(b, heats)
+		for _, pass := range passes {
+			was, err := t.resolve(ctx, b, pass)
+			if err != nil {
+				return err
+			}
+			var w rewrite
+			for i, c := range pass {
+				if !w.plan(c, was[i], now) {
+					refused = append(refused, session.Ref{Session: c.id, Key: c.Name})
+				}
+			}
+			b = &pgx.Batch{}
+			w.queue(b)
+		}
+		queueCommit(b)
+		return t.send(ctx, b)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("save %d sessions from %q on: %w", len(heats), heats[0].Session, err)
+	}
+	return refused, nil
+}
+
+// splitPasses orders the changes by session and key. When a key is changed more than once, the second change goes into a second
+// pass, which sees what the first one left.
+func splitPasses(changes []session.Change) ([][]change, error) {
+	var out [][]change
+	seen := make(map[session.Ref]int)
+	for i := range changes {
+		for j := range changes[i].Keys {
+			c := change{id: changes[i].Session, KeyChange: &changes[i].Keys[j]}
+			if err := check(c); err != nil {
+				return nil, fmt.Errorf("save key %q of session %q: %w", c.Name, c.id, err)
+			}
+			ref := session.Ref{Session: c.id, Key: c.Name}
+			n := seen[ref]
+			seen[ref] = n + 1
+			if n == len(out) {
+				out = append(out, nil)
+			}
+			out[n] = append(out[n], c)
+		}
+	}
+	for _, pass := range out {
+		slices.SortFunc(pass, func(a, b change) int {
+			return cmp.Or(compareID(a.id, b.id), cmp.Compare(a.Name, b.Name))
+		})
+	}
+	return out, nil
+}
+
+// heatsOf returns one change per session, without keys, in the order of locking.
+func heatsOf(changes []session.Change) []session.Change {
+	heats := make([]session.Change, 0, len(changes))
+	at := make(map[session.ID]int, len(changes))
+	for _, c := range changes {
+		i, again := at[c.Session]
+		if !again {
+			at[c.Session] = len(heats)
+			heats = append(heats, session.Change{Session: c.Session, Heat: c.Heat})
+			continue
+		}
+		h := &heats[i].Heat
+		h.LastAccess, h.Hits, h.Bytes = max(h.LastAccess, c.Heat.LastAccess), max(h.Hits, c.Heat.Hits), c.Heat.Bytes
+	}
+	slices.SortFunc(heats, func(a, b session.Change) int { return compareID(a.Session, b.Session) })
+	return heats
+}
+
+func queueHeats(b *pgx.Batch, heats []session.Change) {
+	var ids idColumns
+	var full [][]byte
+	var access, hits, bytes []int64
+	for _, c := range heats {
+		ids.add(c.Session)
+		full = append(full, whole(c.Session.Name))
+		access = append(access, c.Heat.LastAccess)
+		hits = append(hits, int64(min(c.Heat.Hits, math.MaxInt64)))
+		bytes = append(bytes, c.Heat.Bytes)
+	}
+	b.Queue(heatSQL, ids.db, ids.keyspace, ids.id, full, access, hits, bytes)
+}
+
+// resolve sends the batch with a look at what is stored of the pass's keys.
+func (t *transaction) resolve(ctx context.Context, b *pgx.Batch, pass []change) ([]stored, error) {
+	var ids idColumns
+	keys := make([][]byte, 0, len(pass))
+	for _, c := range pass {
+		ids.add(c.id)
+		keys = append(keys, indexed(c.Name))
+	}
+	was := make([]stored, 0, len(pass))
+	b.Queue(resolveSQL, ids.db, ids.keyspace, ids.id, keys).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var form, kind *int16
+			var expireAt *int64
+			var w stored
+			if err := rows.Scan(&w.sid, &w.kid, &form, &kind, &expireAt); err != nil {
+				return err
+			}
+			if form != nil {
+				w.form, w.kind = *form, session.Type(*kind)
+			}
+			if expireAt != nil {
+				w.expireAt = *expireAt
+			}
+			was = append(was, w)
+		}
+		return rows.Err()
+	})
+	if err := t.send(ctx, b); err != nil {
+		return nil, err
+	}
+	if len(was) != len(pass) {
+		return nil, fmt.Errorf("look up %d keys: %w: %d rows", len(pass), errBadRow, len(was))
+	}
+	return was, nil
+}
