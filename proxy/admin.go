@@ -1,0 +1,512 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"credproxy/internal/resp"
+	"credproxy/internal/session"
+	"credproxy/lru"
+)
+
+// adminCommand is one subcommand of CREDPROXY.
+type adminCommand struct {
+	usage string
+	help  string
+	min   int // arguments after the subcommand
+	max   int // -1: any number
+	run   func(c *client, args []string)
+}
+
+// adminTable lists the subcommands in the order of HELP.
+func adminTable() []adminCommand {
+	return []adminCommand{
+		{"MEMORY", "memory used by Redis against the budget", 0, 0, (*client).adminMemory},
+		{"STATS", "counters of the proxy", 0, 0, (*client).adminStats},
+		{"SESSIONS [ORDER lru|hits|bytes] [COUNT n]", "the first sessions in an order", 0, 4, (*client).adminSessions},
+		{"SESSION id", "one session, and why it would or would not be evicted", 1, 1, (*client).adminSession},
+		{"EVICT id...", "take sessions out of Redis now", 1, -1, (*client).adminEvict},
+		{"RESTORE id...", "bring sessions into Redis now", 1, -1, (*client).adminRestore},
+		{"CHECK", "sample memory and enforce the policy now", 0, 0, (*client).adminCheck},
+		{"SYNC", "wait until everything is in Postgres", 0, 0, (*client).adminSync},
+		{"TRACK id [bytes]", "count an access to a session", 1, 2, (*client).adminTrack},
+		{"CLEAR", "reset the counters", 0, 0, (*client).adminClear},
+		{"PIN id", "never evict a session", 1, 1, (*client).adminPin},
+		{"UNPIN id", "let a session be evicted again", 1, 1, (*client).adminUnpin},
+		{"PAUSE", "stop evicting", 0, 0, (*client).adminPause},
+		{"RESUME", "evict again", 0, 0, (*client).adminResume},
+		{"RELOAD", "read the configuration again", 0, 0, (*client).adminReload},
+		{"HELP", "this text", 0, 0, (*client).adminHelp},
+	}
+}
+
+func (c *client) admin(args [][]byte) {
+	if !c.authed {
+		c.emit(errorReply(nil, textNoAuth))
+		return
+	}
+	if len(args) < 2 {
+		c.emit(errorReply(nil, textArity("credproxy")))
+		return
+	}
+	var rest []string
+	for _, a := range args[2:] {
+		rest = append(rest, string(a))
+	}
+	for _, sub := range adminTable() {
+		name, _, _ := strings.Cut(sub.usage, " ")
+		if !strings.EqualFold(name, string(args[1])) {
+			continue
+		}
+		if len(rest) < sub.min || (sub.max >= 0 && len(rest) > sub.max) {
+			c.emit(errorReply(nil, fmt.Sprintf("ERR wrong number of arguments: CREDPROXY %s", sub.usage)))
+			return
+		}
+		sub.run(c, rest)
+		return
+	}
+	c.emit(errorReply(nil, textUnknownSub("credproxy", args[1])))
+}
+
+func (c *client) adminHelp([]string) {
+	lines := []string{"CREDPROXY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"}
+	for _, sub := range adminTable() {
+		lines = append(lines, sub.usage, "    "+sub.help)
+	}
+	b := resp.AppendArray(nil, len(lines))
+	for _, l := range lines {
+		b = resp.AppendSimple(b, l)
+	}
+	c.emit(b)
+}
+
+// pair is one line of a map reply: an int64, a float64, a bool or a string.
+type pair struct {
+	name  string
+	value any
+}
+
+func appendPairs(b []byte, proto int, pairs []pair) []byte {
+	b = resp.AppendMap(b, proto, len(pairs))
+	for _, p := range pairs {
+		b = resp.AppendBulkString(b, p.name)
+		switch v := p.value.(type) {
+		case int64:
+			b = resp.AppendInt(b, v)
+		case int:
+			b = resp.AppendInt(b, int64(v))
+		case float64:
+			b = resp.AppendBulkString(b, strconv.FormatFloat(v, 'f', 1, 64))
+		case bool:
+			b = resp.AppendBool(b, proto, v)
+		case string:
+			b = resp.AppendBulkString(b, v)
+		}
+	}
+	return b
+}
+
+func (s *Server) memoryPairs() []pair {
+	m, cfg, _ := s.policy.snapshot()
+	at := int64(0)
+	if !m.at.IsZero() {
+		at = m.at.UnixMilli()
+	}
+	return []pair{
+		{"used_bytes", m.used}, {"max_bytes", cfg.Budget.Max}, {"percent_used", percentOf(m.used, cfg.Budget)},
+		{"threshold", cfg.Budget.Threshold}, {"target", cfg.Budget.Target}, {"sampled_at", at},
+	}
+}
+
+// adminMemory answers with a fresh sample; if none can be had, that is an error, never an old figure as if it were new.
+func (c *client) adminMemory([]string) {
+	ctx, cancel := context.WithTimeout(c.ctx, controlTimeout)
+	defer cancel()
+	if _, err := c.s.policy.sample(ctx); err != nil {
+		c.emit(errorReply(nil, textUnavailable(err)))
+		return
+	}
+	c.emit(appendPairs(nil, c.ident.Proto, c.s.memoryPairs()))
+}
+
+// statsPairs is what STATS, INFO and the metrics show.
+func (s *Server) statsPairs() []pair {
+	var pairs []pair
+	for _, p := range s.memoryPairs() {
+		pairs = append(pairs, pair{"memory_" + p.name, p.value})
+	}
+	out := s.countStates()
+	p50, p99 := s.stats.percentiles()
+	st := &s.stats
+	return append(pairs,
+		pair{"sessions_tracked", out[resident] + out[evicted] + out[unknown] + out[loading] + out[evicting]},
+		pair{"sessions_resident", out[resident] + out[evicting]},
+		pair{"sessions_evicted", out[evicted]},
+		pair{"dirty_keys", s.saver.queue.keys.Load()},
+		pair{"evictions", st.evictions.Load()},
+		pair{"inactivity_evictions", st.inactivity.Load()},
+		pair{"restores", st.restores.Load()},
+		pair{"restore_errors", st.restoreErrors.Load()},
+		pair{"hits", st.hits.Load()},
+		pair{"misses", st.misses.Load()},
+		pair{"restore_p50_us", p50.Microseconds()},
+		pair{"restore_p99_us", p99.Microseconds()},
+		pair{"sync_lag_ms", s.saver.lag()},
+		pair{"saved_keys", s.saver.saved.Load()},
+		pair{"clients", s.clients.count()},
+		pair{"commands", st.commands.Load()},
+		pair{"oom_rescues", st.rescues.Load()},
+		pair{"adoption_pending", s.adopter.pending()},
+		pair{"paused", boolInt(s.policy.paused.Load())},
+		pair{"enforcing", boolInt(s.enforcing())},
+		pair{"uptime_seconds", int64(time.Since(s.started).Seconds())},
+	)
+}
+
+func boolInt(v bool) int64 {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func (s *Server) countStates() [5]int64 {
+	var n [5]int64
+	s.sessions.table.Range(func(_ *shard, it *item) bool {
+		n[it.Value.state]++
+		return true
+	})
+	return n
+}
+
+func (c *client) adminStats([]string) {
+	c.emit(appendPairs(nil, c.ident.Proto, c.s.statsPairs()))
+}
+
+// defaultSessions is how many sessions SESSIONS shows without COUNT, maxSessions the most that it shows.
+const (
+	defaultSessions = 100
+	maxSessions     = 100_000
+)
+
+func (c *client) adminSessions(args []string) {
+	order, count := lru.LeastRecent, defaultSessions
+	for ; len(args) >= 2; args = args[2:] {
+		switch strings.ToUpper(args[0]) {
+		case "ORDER":
+			switch strings.ToLower(args[1]) {
+			case "lru":
+				order = lru.LeastRecent
+			case "hits":
+				order = lru.MostHits
+			case "bytes":
+				order = lru.MostBytes
+			default:
+				c.emit(errorReply(nil, "ERR ORDER must be lru, hits or bytes"))
+				return
+			}
+		case "COUNT":
+			n, err := strconv.Atoi(args[1])
+			if err != nil || n < 0 {
+				c.emit(errorReply(nil, textNotInteger))
+				return
+			}
+			count = min(n, maxSessions)
+		default:
+			c.emit(errorReply(nil, textSyntax))
+			return
+		}
+	}
+	if len(args) > 0 {
+		c.emit(errorReply(nil, textSyntax))
+		return
+	}
+	list := c.s.sessions.table.Top(nil, count, order)
+	b := resp.AppendArray(nil, len(list))
+	for i := range list {
+		b = appendPairs(b, c.ident.Proto, c.s.sessionPairs(&list[i]))
+	}
+	c.emit(b)
+}
+
+// sessionPairs describes one session of a listing.
+func (s *Server) sessionPairs(st *lru.Stat) []pair {
+	id := s.sessions.id(st.Key)
+	var g gate
+	dirty := 0
+	if r, ok := s.sessions.lookup(st.Key); ok {
+		r.sh.Lock()
+		g = r.it.Value
+		if g.more != nil {
+			dirty = len(g.more.dirty)
+		}
+		r.sh.Unlock()
+	}
+	return []pair{
+		{"id", id.Name}, {"keyspace", id.Keyspace}, {"db", id.DB}, {"state", g.state.String()}, {"last_access", st.LastAccess},
+		{"idle_ms", max(nowMilli()-st.LastAccess, 0)}, {"hits", int64(st.Hits)}, {"bytes", st.Bytes}, {"dirty", dirty},
+		{"pinned", boolInt(g.pinned)},
+	}
+}
+
+func (c *client) adminSession(args []string) {
+	id, err := c.s.sessions.resolve(args[0])
+	if err != nil {
+		c.emit(errorReply(nil, "ERR "+err.Error()))
+		return
+	}
+	r, ok := c.s.sessions.lookup(c.s.sessions.identityOf(id))
+	if !ok {
+		c.emit(errorReply(nil, fmt.Sprintf("ERR session %q is not known: nothing has touched it since the proxy started, and Postgres does not list it", id)))
+		return
+	}
+	r.sh.Lock()
+	st := lru.Stat{Key: r.it.Key, LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes}
+	state := r.it.Value.state
+	why := c.s.obstacleLocked(r, c.s.runs.Current())
+	r.sh.Unlock()
+	pairs := c.s.sessionPairs(&st)
+	if n, err := c.s.countKeys(c.ctx, id); err == nil {
+		pairs = append(pairs, pair{"keys", n})
+	}
+	c.emit(appendPairs(nil, c.ident.Proto, append(pairs, pair{"eviction", explain(state, why)})))
+}
+
+func explain(st state, obstacle string) string {
+	switch {
+	case st == evicted:
+		return "evicted: all of its keys are in Postgres, the next command on it restores them"
+	case st == unknown:
+		return "unknown: nothing has touched it in this run of Redis, the next command on it looks in Postgres"
+	case obstacle != "":
+		return "would not be evicted now: " + obstacle
+	}
+	return "would be evicted when memory is over the threshold and it is the least recently used, or when it is idle for inactivity_ttl"
+}
+
+// countKeys counts a session's keys: those stored, and those not saved yet.
+func (s *Server) countKeys(ctx context.Context, id session.ID) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	snap, err := s.store.Load(ctx, id, nowMilli())
+	if _, err = splitPoison(err); err != nil {
+		return 0, err
+	}
+	keys := map[string]bool{}
+	for i := range snap.Keys {
+		keys[snap.Keys[i].Name] = true
+	}
+	if r, ok := s.sessions.lookup(s.sessions.identityOf(id)); ok {
+		r.sh.Lock()
+		if r.it.Value.more != nil {
+			for key := range r.it.Value.more.dirty {
+				keys[key] = true
+			}
+		}
+		r.sh.Unlock()
+	}
+	return int64(len(keys)), nil
+}
+
+// eachSession resolves ids and runs f for each; it answers with how many succeeded, or with what went wrong.
+func (c *client) eachSession(args []string, f func(ctx context.Context, id session.ID) error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
+	defer cancel()
+	n := int64(0)
+	var problems []error
+	for _, text := range args {
+		id, err := c.s.sessions.resolve(text)
+		if err == nil {
+			err = f(ctx, id)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("session %q: %w", text, err))
+			continue
+		}
+		n++
+	}
+	if len(problems) > 0 {
+		c.emit(errorReply(nil, fmt.Sprintf("ERR %d of %d done; %s", n, len(args), joined(problems))))
+		return
+	}
+	c.emit(resp.AppendInt(nil, n))
+}
+
+func joined(problems []error) string {
+	texts := make([]string, len(problems))
+	for i, p := range problems {
+		texts[i] = p.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// evictWait is how long EVICT waits for a session that is busy for a moment.
+const evictWait = 2 * time.Second
+
+func (c *client) adminEvict(args []string) {
+	c.eachSession(args, func(ctx context.Context, id session.ID) error {
+		ctx, cancel := context.WithTimeout(ctx, evictWait)
+		defer cancel()
+		for {
+			err := c.s.evictNow(ctx, id)
+			var not errNotEvictable
+			if err == nil || !errors.As(err, &not) {
+				return err
+			}
+			if pause(ctx, 10*time.Millisecond, err) != nil {
+				return err
+			}
+		}
+	})
+}
+
+func (s *Server) evictNow(ctx context.Context, id session.ID) error {
+	r, ok := s.sessions.lookup(s.sessions.identityOf(id))
+	if !ok {
+		return errors.New("it is not known")
+	}
+	r.sh.Lock()
+	st := r.it.Value.state
+	r.sh.Unlock()
+	if st == evicted {
+		return nil
+	}
+	n, _, err := s.evictor.evict(ctx, []ref{r})
+	if n == 1 {
+		return nil
+	}
+	return orElse(err, errNotEvictable{"it is in use"})
+}
+
+func (c *client) adminRestore(args []string) {
+	c.eachSession(args, func(ctx context.Context, id session.ID) error {
+		identity := []byte(c.s.sessions.identityOf(id))
+		for range staleRetries {
+			r, err := c.s.enter(ctx, identity, nil, c.s.runs.Current())
+			if err == nil {
+				r.leave()
+				return nil
+			}
+			if !errors.Is(err, errStaleRun) {
+				return err
+			}
+		}
+		return errStaleRun
+	})
+}
+
+func (c *client) adminCheck([]string) {
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+	defer cancel()
+	before := c.s.stats.inactivity.Load()
+	c.s.policy.inactive(ctx)
+	n, err := c.s.policy.enforce(ctx)
+	if err != nil {
+		c.emit(errorReply(nil, "ERR credproxy: "+err.Error()))
+		return
+	}
+	c.emit(resp.AppendInt(nil, int64(n)+c.s.stats.inactivity.Load()-before))
+}
+
+func (c *client) adminSync([]string) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
+	defer cancel()
+	n, err := c.s.saver.sync(ctx)
+	if err != nil {
+		c.emit(errorReply(nil, textTryAgain(fmt.Errorf("%d keys are not in Postgres yet: %w", c.s.saver.queue.keys.Load(), err))))
+		return
+	}
+	c.emit(resp.AppendInt(nil, n))
+}
+
+// adminTrack counts an access as a command on the session would, for programs that use a session without a command. It does
+// not restore.
+func (c *client) adminTrack(args []string) {
+	id, err := c.s.sessions.resolve(args[0])
+	if err != nil {
+		c.emit(errorReply(nil, "ERR "+err.Error()))
+		return
+	}
+	size := int64(-1)
+	if len(args) == 2 {
+		if size, err = strconv.ParseInt(args[1], 10, 64); err != nil || size < 0 {
+			c.emit(errorReply(nil, textNotInteger))
+			return
+		}
+	}
+	r := c.s.add(id, session.Heat{})
+	r.sh.Lock()
+	r.sh.Touch(r.it, nowMilli())
+	if size >= 0 {
+		r.sh.SetBytes(r.it, size)
+	}
+	r.sh.Unlock()
+	c.emit(replyOK)
+}
+
+func (c *client) adminClear([]string) {
+	st := &c.s.stats
+	for _, n := range []interface{ Store(int64) }{&st.evictions, &st.inactivity, &st.restores, &st.restoreErrors, &st.hits,
+		&st.misses, &st.commands, &st.rescues} {
+		n.Store(0)
+	}
+	st.mu.Lock()
+	st.latency, st.next = nil, 0
+	st.mu.Unlock()
+	c.emit(replyOK)
+}
+
+func (c *client) adminPin(args []string)   { c.pin(args[0], true) }
+func (c *client) adminUnpin(args []string) { c.pin(args[0], false) }
+
+func (c *client) pin(text string, on bool) {
+	id, err := c.s.sessions.resolve(text)
+	if err != nil {
+		c.emit(errorReply(nil, "ERR "+err.Error()))
+		return
+	}
+	r := c.s.add(id, session.Heat{LastAccess: nowMilli()})
+	r.sh.Lock()
+	r.it.Value.pinned = on
+	r.sh.Unlock()
+	c.emit(replyOK)
+}
+
+func (c *client) adminPause([]string) {
+	c.s.policy.paused.Store(true)
+	c.s.log.Warn("eviction is paused")
+	c.emit(replyOK)
+}
+
+func (c *client) adminResume([]string) {
+	c.s.policy.paused.Store(false)
+	c.s.policy.wake()
+	c.s.log.Info("eviction is resumed")
+	c.emit(replyOK)
+}
+
+// adminReload asks the program to read its configuration again.
+func (c *client) adminReload([]string) {
+	if c.s.cfg.ReadConfig == nil {
+		c.emit(errorReply(nil, "ERR credproxy: there is no configuration file to read again"))
+		return
+	}
+	cfg, err := c.s.cfg.ReadConfig()
+	if err != nil {
+		c.emit(errorReply(nil, "ERR credproxy: "+err.Error()))
+		return
+	}
+	ignored, err := c.s.Reload(cfg)
+	if err != nil {
+		c.emit(errorReply(nil, "ERR credproxy: "+err.Error()))
+		return
+	}
+	if len(ignored) > 0 {
+		c.s.log.Warn("settings that need a restart were left as they are", "settings", strings.Join(ignored, ", "))
+	}
+	c.emit(replyOK)
+}

@@ -1,0 +1,166 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The adopter finds sessions that were in Redis before the proxy was: a scan of every database, at a bounded rate, makes
+// their keys dirty so that they are saved. Until a database has been scanned once in this run of Redis, none of its
+// sessions is evicted: part of their keys might be unknown.
+type adopter struct {
+	s    *Server
+	mu   sync.Mutex // guards writes to dbs
+	dbs  atomic.Pointer[map[int]bool]
+	keys atomic.Int64 // keys looked at
+}
+
+const (
+	// adoptStep keys are looked at, then adoptPause passes: at most some 20,000 keys a second.
+	adoptStep  = 500
+	adoptPause = 25 * time.Millisecond
+	// adoptRetry is the pause after a failure.
+	adoptRetry = time.Second
+	// maxUnsaved stops the scan while so many keys wait to be saved.
+	maxUnsaved = 20_000
+)
+
+// done reports whether a database holds nothing that is not known. It takes no lock: searches ask it for every candidate.
+func (a *adopter) done(db int) bool {
+	m := a.dbs.Load()
+	return m == nil || !(*m)[db]
+}
+
+func (a *adopter) set(db int, pending bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := map[int]bool{}
+	if m := a.dbs.Load(); m != nil {
+		for k, v := range *m {
+			next[k] = v
+		}
+	}
+	if pending {
+		next[db] = true
+	} else {
+		delete(next, db)
+	}
+	a.dbs.Store(&next)
+}
+
+// pending lists the databases that have not been scanned yet.
+func (a *adopter) pending() int {
+	if m := a.dbs.Load(); m != nil {
+		return len(*m)
+	}
+	return 0
+}
+
+// plan finds out, before clients are served, which databases need a scan in this run.
+func (a *adopter) plan(ctx context.Context) error {
+	dbs, err := a.s.control.databases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, db := range dbs {
+		id, err := a.s.control.db(db).Get(ctx, adoptedKey).Result()
+		if err != nil && err != redis.Nil {
+			return fmt.Errorf("read adoption state of database %d: %w", db, err)
+		}
+		if id != a.s.runs.ID() {
+			a.set(db, true)
+		}
+	}
+	return nil
+}
+
+// run scans what plan has found.
+func (a *adopter) run(ctx context.Context) {
+	m := a.dbs.Load()
+	if m == nil {
+		return
+	}
+	for db := range *m {
+		for {
+			err := a.scan(ctx, db)
+			if err == nil {
+				break
+			}
+			a.s.alarms.adopting(db, err)
+			if pause(ctx, adoptRetry, err) != nil {
+				return
+			}
+		}
+	}
+}
+
+func (a *adopter) scan(ctx context.Context, db int) error {
+	cl, id := a.s.control.db(db), a.s.runs.ID()
+	start, found := time.Now(), 0
+	var cursor uint64
+	for {
+		keys, next, err := cl.Scan(ctx, cursor, "", adoptStep).Result()
+		if err != nil {
+			return fmt.Errorf("scan Redis: %w", err)
+		}
+		for _, key := range keys {
+			n, err := a.adopt(ctx, db, key)
+			if err != nil {
+				return fmt.Errorf("adopt key %q: %w", key, err)
+			}
+			found += n
+		}
+		a.keys.Add(int64(len(keys)))
+		if cursor = next; cursor == 0 {
+			break
+		}
+		if err := a.breathe(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := a.s.saver.sync(ctx); err != nil {
+		return fmt.Errorf("save adopted keys: %w", err)
+	}
+	if err := cl.Set(ctx, adoptedKey, id, 0).Err(); err != nil {
+		return fmt.Errorf("note adoption: %w", err)
+	}
+	a.set(db, false)
+	if found > 0 {
+		a.s.log.Info("keys that were in Redis before the proxy are saved", "db", db, "keys", found, "took", time.Since(start).Round(time.Millisecond))
+	}
+	a.s.policy.wake()
+	return nil
+}
+
+// breathe keeps the scan's rate, and waits while the saver is behind.
+func (a *adopter) breathe(ctx context.Context) error {
+	for {
+		if err := pause(ctx, adoptPause, context.Canceled); err != nil {
+			return err
+		}
+		if a.s.saver.queue.keys.Load() < maxUnsaved {
+			return nil
+		}
+	}
+}
+
+// adopt makes a session's key dirty and its session resident; it returns 1 for a key of a session.
+func (a *adopter) adopt(ctx context.Context, db int, key string) (int, error) {
+	identity, ok := a.s.sessions.match(nil, db, []byte(key))
+	if !ok {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.s.cfg.Sync.Wait)
+	defer cancel()
+	r, err := a.s.enter(ctx, identity, nil, a.s.runs.Current())
+	if err != nil {
+		return 0, err
+	}
+	a.s.sessions.endWrite(r, writeScope{key: []byte(key)}, &a.s.saver.queue)
+	return 1, nil
+}

@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"time"
+
+	"credproxy/keyspace"
+)
+
+// dirtyKey says what of a key has changed in Redis since it was last saved.
+type dirtyKey struct {
+	whole  bool                // all of it may have
+	fields map[string]struct{} // only these fields of a hash have; empty and not whole: only the expiry has
+}
+
+// maxDirtyFields is how many changed fields of one hash are remembered one by one; beyond it the whole hash is saved.
+const maxDirtyFields = 4096
+
+// mark is the sign in Redis that a key may be newer there than in Postgres. A new process trusts Redis for marked keys.
+type mark struct {
+	gen  string // the value written; removal compares it, so that an old removal cannot take a new mark away
+	sure bool   // Redis has acknowledged it
+}
+
+// writeScope is what a write command changed of one key.
+type writeScope struct {
+	key    []byte
+	scope  keyspace.Scope
+	fields [][]byte // with keyspace.Fields: args that name them, every step-th
+	step   int
+}
+
+// beginWrite returns the generation with which the key must be marked in Redis before the write runs, "" if a mark is
+// known to be there.
+func (s *sessions) beginWrite(r ref, key []byte, newGen func() string) string {
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	d := r.it.Value.detailLocked()
+	if m := d.marks[string(key)]; m != nil {
+		if m.sure {
+			return ""
+		}
+		return m.gen // another client's mark is on its way on another connection: ours may be faster
+	}
+	if d.marks == nil {
+		d.marks = map[string]*mark{}
+	}
+	m := &mark{gen: newGen()}
+	d.marks[string(key)] = m
+	return m.gen
+}
+
+// marked records that Redis has acknowledged a mark.
+func (r ref) marked(key []byte, gen string) {
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	if d := r.it.Value.more; d != nil {
+		if m := d.marks[string(key)]; m != nil && m.gen == gen {
+			m.sure = true
+		}
+	}
+}
+
+// endWrite counts a write out and records what it may have changed. It is called once the reply is there, or the outcome is
+// unknown: what was not sent before a save took the dirty keys is dirty after it. It returns the session's place in the
+// order of changes.
+func (s *sessions) endWrite(r ref, w writeScope, q *saveQueue) uint64 {
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	r.it.Value.busy--
+	return s.dirtyLocked(r, w, q)
+}
+
+// dirtyLocked records a change and queues the session for saving.
+func (s *sessions) dirtyLocked(r ref, w writeScope, q *saveQueue) uint64 {
+	d := r.it.Value.detailLocked()
+	d.dirtySeq = q.seq.Add(1) // of all sessions together: it goes on where a dropped detail had stopped
+	q.oldest.CompareAndSwap(0, time.Now().UnixMilli())
+	if d.dirty == nil {
+		d.dirty = map[string]*dirtyKey{}
+	}
+	k := d.dirty[string(w.key)]
+	if k == nil {
+		k = &dirtyKey{}
+		d.dirty[string(w.key)] = k
+		q.keys.Add(1)
+	}
+	k.add(w)
+	q.addLocked(r)
+	return d.dirtySeq
+}
+
+func (k *dirtyKey) add(w writeScope) {
+	if k.whole {
+		return
+	}
+	switch w.scope {
+	case keyspace.Whole:
+		k.whole, k.fields = true, nil
+	case keyspace.Fields:
+		if k.fields == nil {
+			k.fields = map[string]struct{}{}
+		}
+		for i := 0; i < len(w.fields); i += w.step {
+			k.fields[string(w.fields[i])] = struct{}{}
+		}
+		if len(k.fields) > maxDirtyFields {
+			k.whole, k.fields = true, nil
+		}
+	}
+}
+
+// merge puts back what a failed save had taken.
+func (k *dirtyKey) merge(old *dirtyKey) {
+	if k.whole || old.whole {
+		k.whole, k.fields = true, nil
+		return
+	}
+	if k.fields == nil {
+		k.fields = old.fields
+		return
+	}
+	for f := range old.fields {
+		k.fields[f] = struct{}{}
+	}
+}
+
+// putBackLocked makes keys dirty again.
+func (d *detail) putBackLocked(keys map[string]*dirtyKey, q *saveQueue) {
+	if len(keys) == 0 {
+		return
+	}
+	if d.dirty == nil {
+		d.dirty = map[string]*dirtyKey{}
+	}
+	for name, k := range keys {
+		if now := d.dirty[name]; now != nil {
+			now.merge(k)
+			continue
+		}
+		d.dirty[name] = k
+		q.keys.Add(1)
+	}
+}

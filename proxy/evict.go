@@ -1,0 +1,370 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"credproxy/internal/session"
+	"credproxy/proxy/upstream"
+)
+
+// The evictor takes whole sessions out of Redis.
+//
+//	E1  The gate is closed (state evicting) and nothing is in flight from before the keys are read until they are gone.
+//	E2  What is read under WATCH is committed in Postgres, byte for byte, before MULTI. A change by the side door after the
+//	    reading makes EXEC fail: the session stays.
+//	E3  The transaction that removes the keys removes the residency entry and the marks: no crash can part them.
+//	E4  Nothing is concluded from a Redis whose run is not the session's: absent there does not mean deleted.
+//
+// A crash after the commit and before EXEC leaves the session in Redis and equal in Postgres; after EXEC, wholly evicted. If
+// EXEC's reply is lost, the state becomes unknown and the next touch restores what is absent.
+type evictor struct{ s *Server }
+
+// victim is a session whose gate the evictor has closed.
+type victim struct {
+	ref   ref
+	id    session.ID
+	fl    *flight
+	bytes int64
+	heat  session.Heat
+	dirty map[string]*dirtyKey
+	marks map[string]*mark
+	keys  []string // every key that the session may have in Redis
+	known session.Snapshot
+	skip  map[string]bool // poisoned keys: not in Redis, and not to be judged by that
+	gone  bool            // neither Redis nor Postgres has a key of it
+}
+
+// evictTimeout bounds one batch, so that a Postgres that has stopped answering holds no session's gate for long.
+const evictTimeout = 5 * time.Second
+
+// errNotEvictable says why a session stays.
+type errNotEvictable struct{ why string }
+
+func (e errNotEvictable) Error() string { return e.why }
+
+// obstacleLocked says why a session cannot be evicted now, "" if it can.
+func (s *Server) obstacleLocked(r ref, run upstream.Run) string {
+	g := &r.it.Value
+	switch {
+	case g.state != resident:
+		return "it is " + g.state.String()
+	case g.run != run:
+		return "Redis was restarted since it was last used"
+	case g.pinned:
+		return "it is pinned"
+	case g.busy > 0:
+		return fmt.Sprintf("%d commands, transactions or watches are using it", g.busy)
+	case g.more != nil && g.more.saving != nil:
+		return "it is being saved"
+	case g.more != nil && len(g.more.held) > 0:
+		return "a removal is under way"
+	case !s.adopter.done(s.sessions.dbOf(r.it.Key)):
+		return "keys that were in Redis before the proxy are still being saved"
+	}
+	return ""
+}
+
+// evictable is obstacleLocked for searches, without words.
+func (s *Server) evictable(it *item, run upstream.Run) bool {
+	g := &it.Value
+	return g.state == resident && g.run == run && !g.pinned && g.busy == 0 &&
+		(g.more == nil || (g.more.saving == nil && len(g.more.held) == 0)) && s.adopter.done(s.sessions.dbOf(it.Key))
+}
+
+// close closes the gate of a session.
+func (e *evictor) close(r ref, run upstream.Run, cancel func()) (*victim, error) {
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	if why := e.s.obstacleLocked(r, run); why != "" {
+		return nil, errNotEvictable{why}
+	}
+	g := &r.it.Value
+	d := g.detailLocked()
+	v := &victim{
+		ref: r, id: e.s.sessions.id(r.it.Key), fl: &flight{done: make(chan struct{}), cancel: cancel}, bytes: r.it.Bytes,
+		heat:  session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes},
+		dirty: d.dirty, marks: d.marks, skip: map[string]bool{},
+	}
+	g.state, d.flight, d.dirty, d.marks = evicting, v.fl, nil, nil
+	e.s.saver.queue.keys.Add(-int64(len(v.dirty)))
+	for key := range d.poison {
+		v.skip[key] = true
+	}
+	return v, nil
+}
+
+// open ends the eviction: with an error the session is what it was, or unknown if nobody can tell.
+func (e *evictor) open(v *victim, next state) {
+	v.ref.sh.Lock()
+	d := v.ref.it.Value.detailLocked()
+	switch {
+	case next == evicted:
+		d.poison = nil
+		if d.saved != nil { // whoever waits for a save has it
+			close(d.saved)
+			d.saved = nil
+		}
+		if v.gone && v.ref.it.Value.busy == 0 {
+			v.ref.sh.Remove(v.ref.it) // nothing to remember of a session that does not exist
+		}
+	default:
+		d.putBackLocked(v.dirty, &e.s.saver.queue)
+		if d.marks == nil {
+			d.marks = v.marks
+		}
+		if len(d.dirty)+len(d.marks) > 0 {
+			e.s.saver.queue.addLocked(v.ref)
+		}
+	}
+	v.ref.sh.Unlock()
+	v.ref.endFlight(v.fl, next, nil)
+}
+
+// evict takes the sessions out that can go, all or none of those in one database at a time, and returns how many went and
+// their estimated bytes. Sessions that cannot go are passed over; the error is of the first batch that failed.
+func (e *evictor) evict(ctx context.Context, refs []ref) (n int, freed int64, err error) {
+	byDB := map[int][]ref{}
+	for _, r := range refs {
+		db := e.s.sessions.dbOf(r.it.Key)
+		byDB[db] = append(byDB[db], r)
+	}
+	for db, refs := range byDB {
+		k, f, berr := e.batch(ctx, db, refs)
+		if errors.Is(berr, redis.TxFailedErr) && len(refs) > 1 { // the side door wrote to one of them: find out which
+			for _, r := range refs {
+				k1, f1, _ := e.batch(ctx, db, []ref{r})
+				k, f = k+k1, f+f1
+			}
+			berr = nil
+		}
+		n, freed, err = n+k, freed+f, orElse(err, berr)
+	}
+	e.s.stats.evicted(n)
+	return n, freed, err
+}
+
+func (e *evictor) batch(ctx context.Context, db int, refs []ref) (int, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+	defer cancel()
+	e.s.flushing.RLock()
+	defer e.s.flushing.RUnlock()
+	run := e.s.runs.Current()
+	var victims []*victim
+	var refusal error
+	for _, r := range refs {
+		v, err := e.close(r, run, cancel)
+		if err != nil {
+			refusal = orElse(refusal, err)
+			continue
+		}
+		victims = append(victims, v)
+	}
+	if len(victims) == 0 {
+		return 0, 0, refusal
+	}
+	next, err := e.takeOut(ctx, db, run, victims)
+	var freed int64
+	for _, v := range victims {
+		e.open(v, next)
+		freed += v.bytes
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return len(victims), freed, nil
+}
+
+// takeOut saves and removes the victims. The state says what they are afterwards.
+func (e *evictor) takeOut(ctx context.Context, db int, run upstream.Run, victims []*victim) (state, error) {
+	if err := e.recall(ctx, victims); err != nil {
+		return resident, err
+	}
+	cn := e.s.control.db(db).Conn()
+	defer cn.Close()
+	if err := e.watch(ctx, cn, victims); err != nil {
+		return resident, err
+	}
+	if err := e.save(ctx, cn, run, victims); err != nil {
+		return resident, err
+	}
+	e.s.barrier("evict-committed")
+	if ctx.Err() != nil { // somebody wants one of them: the last moment to give up
+		return resident, ctx.Err()
+	}
+	err := e.unlink(cn, victims)
+	e.s.barrier("evict-unlinked")
+	switch {
+	case err == nil:
+		return evicted, nil
+	case errors.Is(err, redis.TxFailedErr) || isReply(err):
+		return resident, fmt.Errorf("evict from Redis: %w", err)
+	}
+	return unknown, fmt.Errorf("evict from Redis: %w", err)
+}
+
+// recall reads what Postgres has of the victims: it names their keys, and shows what differs.
+func (e *evictor) recall(ctx context.Context, victims []*victim) error {
+	ids := make([]session.ID, len(victims))
+	for i, v := range victims {
+		ids[i] = v.id
+	}
+	// Time zero: keys that have expired are wanted too, they may still stand in Redis with a new expiry.
+	snaps, err := e.s.store.LoadMany(ctx, ids, 0)
+	poison, err := splitPoison(err)
+	if err != nil {
+		return fmt.Errorf("read sessions to evict from Postgres: %w", err)
+	}
+	for i, v := range victims {
+		v.known = snaps[i]
+		for key := range poison {
+			v.skip[key] = true
+		}
+		v.keys, _ = e.s.sessions.literals(v.id)
+		for j := range v.known.Keys {
+			v.keys = append(v.keys, v.known.Keys[j].Name)
+		}
+		for key := range v.dirty {
+			v.keys = append(v.keys, key)
+		}
+		slices.Sort(v.keys)
+		v.keys = slices.Compact(v.keys)
+		v.keys = slices.DeleteFunc(v.keys, func(k string) bool { return v.skip[k] })
+	}
+	return nil
+}
+
+func (e *evictor) watch(ctx context.Context, cn *redis.Conn, victims []*victim) error {
+	args := []any{"WATCH"}
+	for _, v := range victims {
+		for _, key := range v.keys {
+			args = append(args, key)
+		}
+	}
+	if len(args) == 1 {
+		return nil
+	}
+	if err := cn.Do(ctx, args...).Err(); err != nil {
+		return fmt.Errorf("watch keys to evict: %w", err)
+	}
+	return nil
+}
+
+// save reads the victims' keys and commits what differs from Postgres.
+func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, victims []*victim) error {
+	var wants []wanted
+	for _, v := range victims {
+		for _, key := range v.keys {
+			wants = append(wants, wanted{key: key})
+		}
+	}
+	readings, err := readKeys(ctx, cn, wants)
+	if err != nil {
+		return err
+	}
+	if err := e.s.control.checkRun(run); err != nil {
+		return err
+	}
+	changes := make([]session.Change, 0, len(victims))
+	for _, v := range victims {
+		mine := readings[:len(v.keys)]
+		readings = readings[len(v.keys):]
+		c := session.Change{Session: v.id, Heat: v.heat}
+		present := 0
+		for i := range mine {
+			if mine[i].again {
+				return errNotEvictable{fmt.Sprintf("key %q changed its type while it was read", v.keys[i])}
+			}
+			if mine[i].change.Op != session.Delete {
+				present++
+			}
+		}
+		c.Keys = differing(mine, v.known.Keys)
+		v.gone = present == 0 && !v.known.Found && len(v.skip) == 0
+		if !v.gone {
+			changes = append(changes, c)
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	if _, err := e.s.store.Save(ctx, changes, time.Now().UnixMilli()); err != nil {
+		return fmt.Errorf("save sessions before eviction: %w", err)
+	}
+	return nil
+}
+
+// differing returns what must change in Postgres so that it holds what was read.
+func differing(read []reading, known []session.Key) []session.KeyChange {
+	byName := make(map[string]*session.Key, len(known))
+	for i := range known {
+		byName[known[i].Name] = &known[i]
+	}
+	var changes []session.KeyChange
+	for i := range read {
+		c := &read[i].change
+		k := byName[c.Name]
+		if c.Op == session.Delete {
+			if k != nil {
+				changes = append(changes, *c)
+			}
+			continue
+		}
+		if k == nil || !sameKey(&c.Key, k) {
+			changes = append(changes, *c)
+		}
+	}
+	return changes
+}
+
+// sameKey compares byte for byte. A DUMP is compared as it is: the same set may have two forms, it is then saved once more.
+func sameKey(a, b *session.Key) bool {
+	if a.Type != b.Type || a.ExpireAt != b.ExpireAt || len(a.Fields) != len(b.Fields) ||
+		(a.Dump == nil) != (b.Dump == nil) || !bytes.Equal(a.Value, b.Value) || !bytes.Equal(a.Dump, b.Dump) {
+		return false
+	}
+	fields := make(map[string][]byte, len(b.Fields))
+	for i := range b.Fields {
+		fields[b.Fields[i].Name] = b.Fields[i].Value
+	}
+	for i := range a.Fields {
+		v, ok := fields[a.Fields[i].Name]
+		if !ok || !bytes.Equal(v, a.Fields[i].Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// unlinkStep bounds the arguments of one UNLINK.
+const unlinkStep = 1000
+
+// unlink removes keys, entries and marks in one transaction. It takes no caller's context: given up half-way, nobody would
+// know whether it ran.
+func (e *evictor) unlink(cn *redis.Conn, victims []*victim) error {
+	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
+	defer cancel()
+	_, err := cn.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		for _, v := range victims {
+			for keys := range slices.Chunk(v.keys, unlinkStep) {
+				p.Unlink(ctx, keys...)
+			}
+			field := heatField(v.id)
+			p.HDel(ctx, heatKey(field), field)
+			// A mark may outlive its key (deleted, saved, still in use then), so the marks are named too.
+			marked := slices.AppendSeq(slices.Clone(v.keys), maps.Keys(v.marks))
+			for keys := range slices.Chunk(marked, unlinkStep) {
+				p.HDel(ctx, dirtyMarks, keys...)
+			}
+		}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,299 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"credproxy/keyspace"
+	"credproxy/proxy/upstream"
+)
+
+// handler answers a command that needs more than its way to Redis and back.
+type handler struct {
+	run    func(c *client, cmd *keyspace.Command, args [][]byte, raw []byte)
+	always bool // also before authentication, inside MULTI and for subscribers
+	inTx   bool // inside MULTI it is run, not queued
+}
+
+// handlerTable says which command has which handler.
+var handlerTable = map[string]handler{
+	"AUTH":  {run: (*client).cmdAuth, always: true},
+	"HELLO": {run: (*client).cmdHello, always: true},
+	"QUIT":  {run: (*client).cmdQuit, always: true},
+	"RESET": {run: (*client).cmdReset, always: true},
+
+	"SELECT":          {run: (*client).cmdSelect},
+	"CLIENT|ID":       {run: (*client).cmdClientID},
+	"CLIENT|GETNAME":  {run: (*client).cmdClientGetName},
+	"CLIENT|SETNAME":  {run: (*client).cmdClientSetName},
+	"CLIENT|SETINFO":  {run: (*client).cmdClientSetInfo},
+	"CLIENT|INFO":     {run: (*client).cmdClientInfo},
+	"CLIENT|LIST":     {run: (*client).cmdClientList},
+	"CLIENT|KILL":     {run: (*client).cmdClientKill},
+	"CLIENT|REPLY":    {run: (*client).cmdClientReply},
+	"CLIENT|NO-EVICT": {run: (*client).cmdClientSwitch},
+	"CLIENT|NO-TOUCH": {run: (*client).cmdClientSwitch},
+	"CLIENT|TRACKING": {run: (*client).cmdClientTracking},
+	"CLIENT|UNBLOCK":  {run: (*client).cmdUnsupported},
+	"SCRIPT|DEBUG":    {run: (*client).cmdUnsupported},
+	"CLIENT|GETREDIR": {run: (*client).cmdClientOwn},
+	"CLIENT|CACHING":  {run: (*client).cmdClientOwn},
+	"READONLY":        {run: (*client).cmdUnsupported},
+	"READWRITE":       {run: (*client).cmdUnsupported},
+	"ASKING":          {run: (*client).cmdUnsupported},
+	"MULTI":           {run: (*client).cmdMulti, inTx: true},
+	"EXEC":            {run: (*client).cmdExec, inTx: true},
+	"DISCARD":         {run: (*client).cmdDiscard, inTx: true},
+	"WATCH":           {run: (*client).cmdWatch, inTx: true},
+	"UNWATCH":         {run: (*client).cmdUnwatch},
+	"SUBSCRIBE":       {run: (*client).cmdSubscribe},
+	"PSUBSCRIBE":      {run: (*client).cmdSubscribe},
+	"SSUBSCRIBE":      {run: (*client).cmdSubscribe},
+	"UNSUBSCRIBE":     {run: (*client).cmdSubscribe},
+	"PUNSUBSCRIBE":    {run: (*client).cmdSubscribe},
+	"SUNSUBSCRIBE":    {run: (*client).cmdSubscribe},
+	"MONITOR":         {run: (*client).cmdMonitor},
+	"INFO":            {run: (*client).cmdInfo},
+	"KEYS":            {run: (*client).cmdKeys},
+	"SCAN":            {run: (*client).cmdScan},
+	"DBSIZE":          {run: (*client).cmdDBSize},
+	"RANDOMKEY":       {run: (*client).cmdRandomKey},
+	"FLUSHALL":        {run: (*client).cmdFlush},
+	"FLUSHDB":         {run: (*client).cmdFlush},
+	"SWAPDB":          {run: (*client).cmdSwapDB},
+}
+
+// greeting is what the proxy learns of Redis when it starts: what it needs to greet clients in Redis's name.
+type greeting struct {
+	needsAuth atomic.Bool
+	version   string         // of Redis
+	major     int            // of version
+	minor     int            // of version
+	hello     map[int][]byte // HELLO's reply by protocol, as Redis gave it
+	handlers  []*handler     // by Command.Index
+}
+
+// minVersion is the oldest Redis that has what saving needs (PEXPIRETIME).
+const minVersion = 7
+
+func (s *Server) checkUpstream(ctx context.Context) error {
+	g := &s.greeting
+	info, err := s.control.db(0).Info(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("reach Redis at %s: %w", s.cfg.Upstream.Address, err)
+	}
+	g.version, _ = infoField(info, "redis_version")
+	if _, err := fmt.Sscanf(g.version, "%d.%d", &g.major, &g.minor); err != nil || g.major < minVersion {
+		return fmt.Errorf("Redis at %s is version %q: credproxy needs %d.0 or later", s.cfg.Upstream.Address, g.version, minVersion)
+	}
+	if policy, _ := infoField(info, "maxmemory_policy"); policy != "" && policy != "noeviction" {
+		s.log.Warn("Redis evicts keys by itself and tears sessions apart: set maxmemory-policy to noeviction", "maxmemory_policy", policy)
+	}
+	if enabled, _ := infoField(info, "cluster_enabled"); enabled == "1" {
+		return fmt.Errorf("Redis at %s is a cluster node: credproxy needs a single Redis", s.cfg.Upstream.Address)
+	}
+	if err := s.learnGreeting(ctx); err != nil {
+		return err
+	}
+	g.handlers = make([]*handler, s.table.Len())
+	for name, h := range handlerTable {
+		var args [][]byte
+		for part := range strings.SplitSeq(name, "|") {
+			args = append(args, []byte(part))
+		}
+		if cmd := s.table.Lookup(args); cmd != nil {
+			g.handlers[cmd.Index] = &h
+		}
+	}
+	return nil
+}
+
+// learnGreeting asks as a client without a password would: does Redis want one, and how does it answer HELLO?
+func (s *Server) learnGreeting(ctx context.Context) error {
+	g := &s.greeting
+	g.hello = map[int][]byte{}
+	_, err := s.upstream.Login(ctx, upstream.Identity{Proto: 2})
+	var refused *upstream.RefusedError
+	switch {
+	case errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "NOAUTH"):
+		g.needsAuth.Store(true)
+	case err != nil:
+		return fmt.Errorf("reach Redis at %s: %w", s.cfg.Upstream.Address, err)
+	}
+	for _, proto := range []int{2, 3} {
+		conn, err := s.upstream.Login(ctx, s.ownIdentity(proto))
+		if err != nil {
+			return fmt.Errorf("greet Redis at %s: %w", s.cfg.Upstream.Address, err)
+		}
+		call := upstream.NewCall()
+		if err = conn.Send(call, 1, command("HELLO", itoa(proto))); err == nil {
+			err = call.Wait()
+		}
+		if err == nil {
+			g.hello[proto] = bytes.Clone(call.Reply(0))
+		}
+		conn.Close()
+		if err != nil {
+			return fmt.Errorf("greet Redis at %s: %w", s.cfg.Upstream.Address, err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) ownIdentity(proto int) upstream.Identity {
+	u := s.cfg.Upstream
+	return upstream.Identity{Proto: proto, Auth: u.Password != "", User: u.Username, Password: u.Password}
+}
+
+// atLeast reports whether Redis is of this version or later.
+func (g *greeting) atLeast(major, minor int) bool {
+	return g.major > major || (g.major == major && g.minor >= minor)
+}
+
+// learned remembers which commands Redis was asked about and does not know either.
+type learned struct {
+	mu      sync.Mutex // guards unknown
+	unknown map[string]bool
+}
+
+// maxUnknown bounds how many unknown names are remembered.
+const maxUnknown = 1000
+
+// lookup finds a command in the table, asking Redis once about one that the table lacks.
+func (s *Server) lookup(args [][]byte) *keyspace.Command {
+	if cmd := s.table.Lookup(args); cmd != nil {
+		return cmd
+	}
+	if len(args) == 0 || len(args[0]) > 64 || isOwnCommand(args[0]) {
+		return nil
+	}
+	name := strings.ToLower(string(args[0]))
+	if !s.learned.ask(name) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.base, controlTimeout)
+	defer cancel()
+	info, err := s.askCommand(ctx, name)
+	if err != nil {
+		s.learned.forget(name)
+		return nil
+	}
+	if info == nil {
+		return nil
+	}
+	s.table.Learn(*info)
+	return s.table.Lookup(args)
+}
+
+// ask reports whether Redis should be asked about a name: once.
+func (l *learned) ask(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unknown[name] || len(l.unknown) >= maxUnknown {
+		return false
+	}
+	if l.unknown == nil {
+		l.unknown = map[string]bool{}
+	}
+	l.unknown[name] = true
+	return true
+}
+
+func (l *learned) forget(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unknown, name)
+}
+
+// askCommand asks COMMAND INFO; nil: Redis does not know it.
+func (s *Server) askCommand(ctx context.Context, name string) (*keyspace.Info, error) {
+	reply, err := s.control.db(0).Do(ctx, "COMMAND", "INFO", name).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("ask Redis about command %q: %w", name, err)
+	}
+	if len(reply) != 1 {
+		return nil, nil
+	}
+	row, ok := reply[0].([]any)
+	if !ok || len(row) < 6 {
+		return nil, nil
+	}
+	info := &keyspace.Info{Name: name}
+	if n, ok := row[1].(int64); ok {
+		info.Arity = int(n)
+	}
+	info.Flags = texts(row[2])
+	for i, p := range []*int{&info.First, &info.Last, &info.Step} {
+		if n, ok := row[3+i].(int64); ok {
+			*p = int(n)
+		}
+	}
+	return info, nil
+}
+
+func texts(v any) []string {
+	list, _ := v.([]any)
+	var out []string
+	for _, e := range list {
+		if t, ok := e.(string); ok {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// askKeys asks Redis which arguments of a learned command are keys.
+func (l *learned) askKeys(ctx context.Context, c *control, args [][]byte) ([]keyspace.KeyArg, error) {
+	req := []any{"COMMAND", "GETKEYSANDFLAGS"}
+	for _, a := range args {
+		req = append(req, a)
+	}
+	reply, err := c.db(0).Do(ctx, req...).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("ask Redis for the keys of a command: %w", err)
+	}
+	var keys []keyspace.KeyArg
+	for _, row := range reply {
+		pair, ok := row.([]any)
+		if !ok || len(pair) != 2 {
+			continue
+		}
+		name, _ := pair[0].(string)
+		access, isKey := keyspace.ParseAccess(texts(pair[1]))
+		if !isKey {
+			continue
+		}
+		for i := 1; i < len(args); i++ {
+			if string(args[i]) == name {
+				keys = append(keys, keyspace.KeyArg{Index: i, Access: access})
+				break
+			}
+		}
+	}
+	return keys, nil
+}
+
+// unknown answers a command that neither the table nor Redis knows: with Redis's words for it, or ours for our own.
+func (c *client) unknown(args [][]byte, raw []byte) {
+	switch {
+	case isOwnCommand(args[0]):
+		c.flush()
+		c.admin(args)
+	case strings.EqualFold(string(args[0]), "CLIENT") && len(args) > 1:
+		// Not forwarded: what it switches on would be switched on for a connection that others share.
+		c.reply(errorReply(nil, textUnknownSub("client", args[1])))
+	default:
+		c.forward(nil, args, raw)
+	}
+}
+
+func isOwnCommand(name []byte) bool { return strings.EqualFold(string(name), "CREDPROXY") }
+
+func (c *client) cmdUnsupported(cmd *keyspace.Command, _ [][]byte, _ []byte) {
+	c.reply(errorReply(nil, fmt.Sprintf("ERR credproxy: %s is not supported through the proxy", strings.ReplaceAll(cmd.Name, "|", " "))))
+}

@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"credproxy/internal/session"
+	"credproxy/proxy/upstream"
+)
+
+// poisoned is an error of the store that names keys which it has but cannot give back; the others are good.
+type poisoned interface {
+	error
+	PoisonedKeys() []string
+}
+
+// loadTimeout bounds one attempt to read a session from Postgres; a waiting command makes several.
+const loadTimeout = 10 * time.Second
+
+// maxLoads is how many sessions are restored at once; each may hold a whole session in memory.
+const maxLoads = 32
+
+// load is the loader of the gate: it restores a session in a goroutine of the proxy's own.
+func (s *Server) load(r ref, fl *flight, run upstream.Run) {
+	s.tasks.Go(func() {
+		select {
+		case s.loads <- struct{}{}:
+			defer func() { <-s.loads }()
+		case <-s.base.Done():
+			r.endFlight(fl, unknown, errShuttingDown)
+			return
+		}
+		start := time.Now()
+		found, err := s.restore(r, run)
+		if err != nil {
+			s.stats.restoreErrors.Add(1)
+			s.alarms.restore(s.sessions.id(r.it.Key), err)
+			r.endFlight(fl, unknown, err)
+			return
+		}
+		if found > 0 {
+			s.stats.restored(time.Since(start))
+		}
+		r.endFlight(fl, resident, nil)
+	})
+}
+
+// restore brings a session into Redis and returns how many keys Postgres had. The gate is closed (state loading).
+//
+//	R1  Only what is absent in Redis is written, each key atomically, so a value that is there is never replaced.
+//	R2  The session becomes resident only if Redis is still the same run at the end; otherwise what was written may be gone.
+//	R3  The residency entry is written after the keys: a proxy killed in between finds no entry and restores again.
+func (s *Server) restore(r ref, run upstream.Run) (int, error) {
+	ctx, cancel := context.WithTimeout(s.base, loadTimeout)
+	defer cancel()
+	id := s.sessions.id(r.it.Key)
+	if err := s.meta.prepare(ctx, id.DB, run); err != nil {
+		return 0, fmt.Errorf("load session %q: %w", id, err)
+	}
+	s.flushing.RLock() // FLUSHALL waits for loads and loads for it, or a flushed key could come back
+	defer s.flushing.RUnlock()
+	snap, err := s.store.Load(ctx, id, time.Now().UnixMilli())
+	poison, err := splitPoison(err)
+	if err != nil {
+		return 0, fmt.Errorf("load session %q from Postgres: %w", id, err)
+	}
+	size := sizeOf(snap.Keys)
+	s.policy.makeRoom(ctx, size)
+	if err := s.fill(ctx, id.DB, snap.Keys, poison); err != nil {
+		return 0, fmt.Errorf("restore session %q: %w", id, err)
+	}
+	s.barrier("restore-filled")
+	s.arrive(r, snap, size, run, poison)
+	if err := s.meta.enter(ctx, r); err != nil {
+		return 0, fmt.Errorf("restore session %q: %w", id, err)
+	}
+	return len(snap.Keys), s.control.checkRun(run)
+}
+
+func (s *Server) fill(ctx context.Context, db int, keys []session.Key, poison map[string]string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	bad, err := fillKeys(ctx, s.control.db(db), keys)
+	if err != nil && strings.Contains(err.Error(), "OOM") && s.policy.rescue(ctx) > 0 {
+		bad, err = fillKeys(ctx, s.control.db(db), keys)
+	}
+	for key, why := range bad {
+		poison[key] = why
+	}
+	return err
+}
+
+// arrive writes what the restore has found into the session's record; the state stays loading until the flight ends.
+func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.Run, poison map[string]string) {
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	g := &r.it.Value
+	g.run, g.loaded = run, time.Now().UnixMilli()
+	r.sh.SetBytes(r.it, size)
+	if g.fresh {
+		r.it.Hits += snap.Heat.Hits
+		g.fresh = false
+	}
+	d := g.detailLocked()
+	d.poison, d.marks = nil, nil // marks of a run that is over may be gone with it
+	if len(poison) > 0 {
+		d.poison = poison
+		for key, why := range poison {
+			s.log.Error("a stored key cannot be restored; commands that name it get an error, the rest of the session is served",
+				"session", s.sessions.id(r.it.Key), "key", key, "reason", why)
+		}
+	}
+	if len(d.dirty) > 0 { // changes of a run that is over: what came back is compared with Postgres once more
+		s.saver.queue.addLocked(r)
+	}
+}
+
+func splitPoison(err error) (map[string]string, error) {
+	poison := map[string]string{}
+	var p poisoned
+	if !errors.As(err, &p) {
+		return poison, err
+	}
+	for _, key := range p.PoisonedKeys() {
+		poison[key] = "the form in which Postgres holds it is unknown to this version"
+	}
+	return poison, nil
+}
+
+// keyOverhead is about what Redis spends on a key beside its payload, in bytes.
+const keyOverhead = 96
+
+// fieldOverhead is the same for a field of a hash.
+const fieldOverhead = 40
+
+func sizeOf(keys []session.Key) int64 {
+	var n int64
+	for i := range keys {
+		n += keys[i].Bytes() + keyOverhead + int64(len(keys[i].Fields))*fieldOverhead
+	}
+	return n
+}

@@ -1,0 +1,352 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"credproxy/lru"
+	"credproxy/proxy/upstream"
+)
+
+// policy samples Redis's memory and decides when sessions go.
+type policy struct {
+	s *Server
+
+	mu       sync.Mutex // guards cfg, last, lastErr
+	cfg      MemoryConfig
+	last     sample
+	lastErr  error
+	enforcer sync.Mutex // one enforcement at a time; held over I/O, and nothing that serves clients waits for it
+
+	written atomic.Int64 // bytes written through the proxy since the last sample
+	alarmAt atomic.Int64 // value of written that calls for a sample
+	paused  atomic.Bool
+	kick    chan struct{}
+	passed  chan struct{} // replaced and closed after every enforcement
+	passMu  sync.Mutex    // guards passed
+}
+
+// sample is one measurement of Redis's memory.
+type sample struct {
+	used   int64 // used_memory less what Redis does not count for eviction, bytes
+	raw    int64 // used_memory, bytes
+	lazy   int64 // objects whose memory is being freed in the background
+	maxmem int64 // Redis's own maxmemory, bytes, 0: none
+	policy string
+	at     time.Time
+}
+
+const (
+	// evictBatch is how many sessions leave together, and evictBytes how many estimated bytes: enough to make a commit
+	// worth its wait, little enough that nobody waits long for a session in the batch.
+	evictBatch = 32
+	evictBytes = 8 << 20
+	// lazyPoll and lazyPatience say how often and how long a sample waits for Redis to give freed memory back.
+	lazyPoll     = 5 * time.Millisecond
+	lazyPatience = 2 * time.Second
+	// settle keeps a session that was restored a moment ago from being the next victim.
+	settle = time.Second
+	// roomPatience is the longest that a write or a restore waits for room when memory is full.
+	roomPatience = 2 * time.Second
+)
+
+func newPolicy(s *Server, cfg MemoryConfig) *policy {
+	p := &policy{s: s, cfg: cfg, kick: make(chan struct{}, 1), passed: make(chan struct{})}
+	return p
+}
+
+func (p *policy) config() MemoryConfig {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg
+}
+
+func (p *policy) setConfig(cfg MemoryConfig) {
+	p.mu.Lock()
+	p.cfg = cfg
+	p.mu.Unlock()
+	p.wake()
+}
+
+// sample measures. A failed measurement is an error, never zero bytes.
+func (p *policy) sample(ctx context.Context) (sample, error) {
+	m, err := p.measure(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastErr = err
+	if err != nil {
+		return sample{}, err
+	}
+	p.last = m
+	p.written.Store(0)
+	limit := p.cfg.Budget.Max*int64(p.cfg.Budget.Threshold)/100 - m.used
+	// Above the threshold with nothing to evict, every hundredth of the budget is soon enough to look again.
+	p.alarmAt.Store(max(limit, p.cfg.Budget.Max/100, 1))
+	return m, nil
+}
+
+func (p *policy) measure(ctx context.Context) (sample, error) {
+	info, err := p.s.control.db(0).Info(ctx, "memory").Result()
+	if err != nil {
+		return sample{}, fmt.Errorf("sample memory: %w", err)
+	}
+	m := sample{at: time.Now()}
+	if m.raw, err = infoInt(info, "used_memory"); err != nil {
+		return sample{}, fmt.Errorf("sample memory: %w", err)
+	}
+	uncounted, _ := infoInt(info, "mem_not_counted_for_evict") // older servers lack it
+	m.lazy, _ = infoInt(info, "lazyfree_pending_objects")
+	m.maxmem, _ = infoInt(info, "maxmemory")
+	m.policy, _ = infoField(info, "maxmemory_policy")
+	m.used = m.raw - uncounted
+	return m, nil
+}
+
+// settled samples until Redis has given back what it frees in the background.
+func (p *policy) settled(ctx context.Context) (sample, error) {
+	deadline := time.Now().Add(lazyPatience)
+	for {
+		m, err := p.sample(ctx)
+		if err != nil || m.lazy == 0 || time.Now().After(deadline) {
+			return m, err
+		}
+		if err := pause(ctx, lazyPoll, context.Canceled); err != nil {
+			return m, err
+		}
+	}
+}
+
+// wrote counts bytes on their way to Redis and asks for a sample when they could have crossed the threshold.
+func (p *policy) wrote(n int) {
+	if p.written.Add(int64(n)) >= p.alarmAt.Load() {
+		p.wake()
+	}
+}
+
+func (p *policy) wake() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run enforces the policy by the clock and when woken, until ctx ends.
+func (p *policy) run(ctx context.Context) {
+	for {
+		timer := time.NewTimer(p.config().CheckInterval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+			p.inactive(ctx)
+		case <-p.kick:
+		}
+		timer.Stop()
+		if _, err := p.enforce(ctx); err != nil && ctx.Err() == nil {
+			p.s.alarms.policy(err)
+			_ = pause(ctx, loadRetry, err) // a wake-up per write must not become a storm of failing samples
+		}
+	}
+}
+
+// enforce samples and, above the threshold, evicts until the target is reached or nothing more may go. It returns how many
+// sessions it evicted.
+func (p *policy) enforce(ctx context.Context) (int, error) {
+	p.enforcer.Lock()
+	defer p.enforcer.Unlock()
+	defer p.announce()
+	total := 0
+	m, err := p.sample(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if p.paused.Load() || !p.s.enforcing() {
+		return 0, nil
+	}
+	if !p.config().Budget.Over(m.used) {
+		p.s.alarms.full(false, m)
+		return 0, nil
+	}
+	for {
+		excess := m.used - p.target()
+		if excess <= 0 {
+			p.s.alarms.full(false, m)
+			return total, nil
+		}
+		n, err := p.free(ctx, excess)
+		total += n
+		if err != nil {
+			return total, err
+		}
+		if n == 0 {
+			p.s.alarms.full(p.config().Budget.Over(m.used), m)
+			return total, nil
+		}
+		if m, err = p.settled(ctx); err != nil {
+			return total, err
+		}
+	}
+}
+
+// target is where eviction stops, in bytes.
+func (p *policy) target() int64 {
+	b := p.config().Budget
+	return b.Max / 100 * int64(b.Target)
+}
+
+// free evicts the least recently used sessions until about excess bytes are gone; fewer if fewer may go.
+func (p *policy) free(ctx context.Context, excess int64) (int, error) {
+	total := 0
+	for excess > 0 && ctx.Err() == nil {
+		batch := p.pick(min(excess, evictBytes))
+		if len(batch) == 0 {
+			return total, nil
+		}
+		n, freed, err := p.s.evictor.evict(ctx, batch)
+		total += n
+		if err != nil && n == 0 {
+			return total, err
+		}
+		excess -= max(freed, 1)
+		p.announce()
+	}
+	return total, ctx.Err()
+}
+
+// pick chooses victims: the least recently used sessions that may go, up to about so many bytes.
+func (p *policy) pick(want int64) []ref {
+	run, now := p.s.runs.Current(), time.Now().UnixMilli()
+	items := p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool {
+		return now-it.Value.loaded >= settle.Milliseconds() && p.s.evictable(it, run)
+	})
+	if len(items) == 0 { // better one that has just come than none
+		items = p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run) })
+	}
+	return p.upTo(items, want, run)
+}
+
+func (p *policy) upTo(items []*item, want int64, _ upstream.Run) []ref {
+	var refs []ref
+	for _, it := range items {
+		sh := p.s.sessions.table.ShardString(it.Key)
+		refs = append(refs, ref{sh, it})
+		sh.Lock()
+		want -= max(it.Bytes, 1)
+		sh.Unlock()
+		if want <= 0 {
+			break
+		}
+	}
+	return refs
+}
+
+// inactive evicts sessions that nothing has touched for inactivity_ttl.
+func (p *policy) inactive(ctx context.Context) {
+	cfg := p.config()
+	if cfg.InactivityTTL <= 0 || p.paused.Load() || !p.s.enforcing() {
+		return
+	}
+	p.enforcer.Lock()
+	defer p.enforcer.Unlock()
+	run, before := p.s.runs.Current(), time.Now().Add(-cfg.InactivityTTL).UnixMilli()
+	for ctx.Err() == nil {
+		items := p.s.sessions.table.OldestBefore(nil, evictBatch, before, func(it *item) bool { return p.s.evictable(it, run) })
+		if len(items) == 0 {
+			return
+		}
+		n, _, err := p.s.evictor.evict(ctx, p.upTo(items, evictBytes, run))
+		p.s.stats.inactivity.Add(int64(n))
+		if err != nil && ctx.Err() == nil {
+			p.s.alarms.policy(err)
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+// rescue evicts because Redis has refused a write for want of memory, whatever the budget says; it returns how many went.
+func (p *policy) rescue(ctx context.Context) int {
+	if p.paused.Load() || !p.s.enforcing() {
+		return 0
+	}
+	n, err := p.enforce(ctx)
+	if n > 0 {
+		return n
+	}
+	p.enforcer.Lock()
+	defer p.enforcer.Unlock()
+	if m, serr := p.sample(ctx); serr == nil && m.maxmem > 0 {
+		n, err = p.free(ctx, max(m.raw-m.maxmem*9/10, 64<<10))
+		_, _ = p.settled(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		p.s.alarms.policy(err)
+	}
+	return n
+}
+
+// announce tells those who wait for room that memory may have been freed.
+func (p *policy) announce() {
+	p.passMu.Lock()
+	defer p.passMu.Unlock()
+	close(p.passed)
+	p.passed = make(chan struct{})
+}
+
+func (p *policy) nextPass() <-chan struct{} {
+	p.passMu.Lock()
+	defer p.passMu.Unlock()
+	return p.passed
+}
+
+// full reports whether what is known of memory, with what was written since, reaches max.
+func (p *policy) full(more int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last.used > 0 && p.last.used+p.written.Load()+more >= p.cfg.Budget.Max
+}
+
+// makeRoom holds a restore or a write back while memory is full and eviction has something to do, for a bounded time.
+func (p *policy) makeRoom(ctx context.Context, size int64) {
+	if !p.full(size) {
+		p.wrote(int(size))
+		return
+	}
+	timer := time.NewTimer(roomPatience)
+	defer timer.Stop()
+	for range 8 {
+		next := p.nextPass()
+		p.wake()
+		select {
+		case <-next:
+		case <-timer.C:
+			p.wrote(int(size))
+			return
+		case <-ctx.Done():
+			return
+		}
+		if !p.full(size) {
+			break
+		}
+	}
+	p.wrote(int(size))
+}
+
+// snapshot returns the last sample, the policy and the error of the last attempt.
+func (p *policy) snapshot() (sample, MemoryConfig, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last, p.cfg, p.lastErr
+}
+
+func percentOf(used int64, b lru.Budget) float64 {
+	if b.Max <= 0 {
+		return 0
+	}
+	return float64(used) * 100 / float64(b.Max)
+}

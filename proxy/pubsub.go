@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/rand"
+
+	"credproxy/internal/resp"
+	"credproxy/keyspace"
+)
+
+// A subscriber, and a client that tracks keys, gets bytes that answer no command. On its own connection everything that Redis
+// sends is passed on as it comes, in Redis's order; a PING with a text that nobody can guess ends each batch and is
+// swallowed. So a message never overtakes the reply before it, however many replies a command has.
+
+// relaying reports whether replies go to the client directly from the reader of its own connection.
+func (c *client) relaying() bool {
+	return c.own != nil && (c.tracking || c.monitor || c.subs.Load()+c.shards.Load() > 0)
+}
+
+func isSubscription(cmd *keyspace.Command) bool { return cmd != nil && cmd.Has(keyspace.PubSub) }
+
+func (c *client) cmdSubscribe(cmd *keyspace.Command, _ [][]byte, raw []byte) {
+	had := c.own != nil
+	if err := c.takeOwn(); err != nil {
+		c.emit(errorReply(nil, textUnavailable(err)))
+		return
+	}
+	if !had {
+		c.watchOwn()
+	}
+	c.relay(raw)
+	c.giveBack()
+}
+
+// watchOwn disconnects the client when its own connection is lost: its subscriptions are lost with it, and it would wait for
+// messages that never come.
+func (c *client) watchOwn() {
+	own := c.own
+	c.s.tasks.Go(func() {
+		select {
+		case <-own.Closed():
+			c.conn.Close()
+		case <-c.ctx.Done():
+		}
+	})
+}
+
+// relay sends commands over the client's own connection and returns when all that Redis says to them has been passed on.
+func (c *client) relay(raw []byte) {
+	c.write()
+	c.own.Relay(true)
+	err := c.own.SendUntil(c.call, rand.Text(), raw)
+	if err == nil {
+		err = c.call.Wait()
+	}
+	if err != nil {
+		c.emit(errorReply(nil, textUnavailable(err)))
+		c.quit = true
+		return
+	}
+	c.own.Relay(c.relaying())
+}
+
+// sendRelayed sends the group that way.
+func (c *client) sendRelayed() {
+	req, n, err := c.request()
+	for i := range c.g.entries {
+		if e := &c.g.entries[i]; e.local != nil {
+			c.emit(e.local)
+		}
+	}
+	if err == nil && n > 0 {
+		c.relay(req)
+	}
+	for i := range c.g.entries {
+		c.finish(&c.g.entries[i], nil, nil)
+	}
+}
+
+// countSubscriptions reads the counts out of Redis's confirmations: [kind, channel, count]. Channels and patterns are counted
+// together, shard channels apart.
+func (c *client) countSubscriptions(frame []byte) {
+	head := frame[:min(len(frame), 32)]
+	if !bytes.Contains(head, []byte("subscribe\r\n")) {
+		return
+	}
+	v, _, err := resp.Parse(frame)
+	if err != nil || len(v.Elems) != 3 {
+		return
+	}
+	switch string(v.Elems[0].Str) {
+	case "subscribe", "psubscribe", "unsubscribe", "punsubscribe":
+		c.subs.Store(v.Elems[2].Int)
+	case "ssubscribe", "sunsubscribe":
+		c.shards.Store(v.Elems[2].Int)
+	}
+}
+
+// cmdClientTracking needs RESP3: the invalidations come on the same connection.
+func (c *client) cmdClientTracking(_ *keyspace.Command, args [][]byte, raw []byte) {
+	on := bytes.EqualFold(args[2], []byte("on"))
+	if !on && !c.tracking {
+		c.pass(raw)
+		return
+	}
+	if c.ident.Proto != 3 {
+		c.emit(errorReply(nil, "ERR credproxy: CLIENT TRACKING needs RESP3 (HELLO 3): REDIRECT to another connection is not supported"))
+		return
+	}
+	had := c.own != nil
+	if err := c.takeOwn(); err != nil {
+		c.emit(errorReply(nil, textUnavailable(err)))
+		return
+	}
+	if !had {
+		c.watchOwn()
+	}
+	reply := c.ask(raw)
+	if !resp.IsError(reply) {
+		c.tracking = on
+	}
+	c.emit(bytes.Clone(reply))
+	c.own.Relay(c.relaying())
+	c.giveBack()
+}
+
+// cmdClientOwn passes on what is about tracking; without tracking Redis's answer is the same on any connection.
+func (c *client) cmdClientOwn(_ *keyspace.Command, _ [][]byte, raw []byte) {
+	if c.relaying() {
+		c.relay(raw)
+		return
+	}
+	c.pass(raw)
+}
+
+// cmdMonitor turns the connection into a stream of what Redis executes, the proxy's own commands included.
+func (c *client) cmdMonitor(_ *keyspace.Command, _ [][]byte, raw []byte) {
+	if c.tx != nil || c.watching {
+		c.emit(errorReply(nil, "ERR credproxy: MONITOR is not supported while a transaction or WATCH is open"))
+		return
+	}
+	if err := c.takeOwn(); err != nil {
+		c.emit(errorReply(nil, textUnavailable(err)))
+		return
+	}
+	c.monitor = true
+	c.watchOwn()
+	c.own.Relay(true)
+	c.toOwn(raw)
+}
+
+// toOwn sends a monitoring client's bytes; whatever Redis answers is passed on.
+func (c *client) toOwn(raw []byte) {
+	c.write()
+	if err := c.own.Write(raw); err != nil {
+		c.quit = true
+	}
+}

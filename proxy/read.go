@@ -1,0 +1,284 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"credproxy/internal/session"
+)
+
+// pipeliner is what reading needs of go-redis: a client, or a single connection that WATCHes.
+type pipeliner interface {
+	Pipelined(ctx context.Context, fn func(redis.Pipeliner) error) ([]redis.Cmder, error)
+	HScan(ctx context.Context, key string, cursor uint64, match string, count int64) *redis.ScanCmd
+}
+
+// wanted is a key to be read back from Redis.
+type wanted struct {
+	key string
+	// patch: only fields are wanted, the rest of the hash is known to be saved. Otherwise the whole key.
+	patch  bool
+	fields []string
+}
+
+// reading is the state of one key as Redis has it.
+type reading struct {
+	change session.KeyChange
+	// again: the key changed its type while it was read, or a patch does not fit; read it as a whole later.
+	again bool
+}
+
+const (
+	// maxFieldName is the longest field name that Postgres' index takes, in bytes; a hash with a longer one is kept as DUMP.
+	maxFieldName = 2000
+	// scanHashFrom is from how many fields on a hash is read in slices, so that one HGETALL does not hold up everyone else.
+	scanHashFrom = 2048
+	scanHashStep = 1024
+)
+
+// readKeys reads keys in three round trips, whatever their number: what they are, how large, and their values.
+func readKeys(ctx context.Context, rd pipeliner, keys []wanted) ([]reading, error) {
+	r := &reader{rd: rd, keys: slices.Clone(keys), out: make([]reading, len(keys)), heads: make([]head, len(keys))}
+	for _, step := range []func(context.Context) error{r.readHeads, r.readValues, r.readLargeHashes} {
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("read keys from Redis: %w", err)
+		}
+	}
+	return r.out, nil
+}
+
+type head struct {
+	typ     *redis.StatusCmd
+	expire  *redis.DurationCmd
+	len     *redis.IntCmd
+	fields  *redis.SliceCmd
+	text    *redis.StringCmd
+	all     *redis.MapStringStringCmd
+	isLarge bool
+}
+
+type reader struct {
+	rd    pipeliner
+	keys  []wanted
+	heads []head
+	out   []reading
+}
+
+// replyErrors are wanted one by one; only a broken connection fails the whole pipeline.
+func (r *reader) pipeline(ctx context.Context, fn func(redis.Pipeliner)) error {
+	_, err := r.rd.Pipelined(ctx, func(p redis.Pipeliner) error {
+		fn(p)
+		return nil
+	})
+	var reply redis.Error
+	if err != nil && !errors.As(err, &reply) {
+		return err
+	}
+	return nil
+}
+
+func (r *reader) readHeads(ctx context.Context) error {
+	err := r.pipeline(ctx, func(p redis.Pipeliner) {
+		for i, k := range r.keys {
+			h := &r.heads[i]
+			h.typ = p.Type(ctx, k.key)
+			h.expire = p.PExpireTime(ctx, k.key)
+			h.len = p.HLen(ctx, k.key)
+			if k.patch && len(k.fields) > 0 {
+				h.fields = p.HMGet(ctx, k.key, k.fields...)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i := range r.keys {
+		if err := r.takeHead(i); err != nil {
+			return fmt.Errorf("key %q: %w", r.keys[i].key, err)
+		}
+	}
+	return nil
+}
+
+func (r *reader) takeHead(i int) error {
+	k, h, c := r.keys[i], &r.heads[i], &r.out[i].change
+	name, err := h.typ.Result()
+	if err != nil {
+		return err
+	}
+	c.Name, c.Type = k.key, session.ParseType(name)
+	if c.Type == session.None {
+		c.Op = session.Delete
+		return nil
+	}
+	at, err := h.expire.Result()
+	if err != nil {
+		return err
+	}
+	c.ExpireAt = expireAt(at)
+	if !k.patch {
+		return nil
+	}
+	if c.Type != session.Hash {
+		r.keys[i].patch = false // a TTL changed, or the key was replaced: its value is read with the others'
+		return nil
+	}
+	c.Op, c.Len = session.Patch, h.len.Val()
+	if h.fields == nil {
+		return nil
+	}
+	values, err := h.fields.Result()
+	if err != nil || len(values) != len(k.fields) {
+		r.out[i].again = true
+		return nil
+	}
+	for j, v := range values {
+		if len(k.fields[j]) > maxFieldName {
+			r.out[i].again = true
+		}
+		if text, ok := v.(string); ok {
+			c.Fields = append(c.Fields, session.Field{Name: k.fields[j], Value: []byte(text)})
+		} else {
+			c.Removed = append(c.Removed, k.fields[j])
+		}
+	}
+	return nil
+}
+
+// expireAt maps PEXPIRETIME's answer, as go-redis gives it, to unix milliseconds; 0 means that the key never expires.
+func expireAt(d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return d.Milliseconds()
+}
+
+func (r *reader) whole(i int) bool {
+	return !r.keys[i].patch && r.out[i].change.Type != session.None
+}
+
+func (r *reader) readValues(ctx context.Context) error {
+	any := false
+	err := r.pipeline(ctx, func(p redis.Pipeliner) {
+		for i, k := range r.keys {
+			if !r.whole(i) {
+				continue
+			}
+			h := &r.heads[i]
+			any = true
+			switch r.out[i].change.Type {
+			case session.String:
+				h.text = p.Get(ctx, k.key)
+			case session.Hash:
+				if h.isLarge = h.len.Val() > scanHashFrom; !h.isLarge {
+					h.all = p.HGetAll(ctx, k.key)
+				}
+			default:
+				h.text = p.Dump(ctx, k.key)
+			}
+		}
+	})
+	if err != nil || !any {
+		return err
+	}
+	for i := range r.keys {
+		if r.whole(i) {
+			r.takeValue(i)
+		}
+	}
+	return nil
+}
+
+func (r *reader) takeValue(i int) {
+	h, out := &r.heads[i], &r.out[i]
+	switch {
+	case h.text != nil:
+		text, err := h.text.Result()
+		switch {
+		case errors.Is(err, redis.Nil): // it expired between the two round trips
+			out.change.Op = session.Delete
+		case err != nil: // it has another type now
+			out.again = true
+		case out.change.Type == session.String:
+			out.change.Value = []byte(text)
+		default:
+			out.change.Dump = []byte(text)
+		}
+	case h.all != nil:
+		fields, err := h.all.Result()
+		out.setFields(fields, err)
+	}
+}
+
+func (out *reading) setFields(fields map[string]string, err error) {
+	if err != nil {
+		out.again = true
+		return
+	}
+	if len(fields) == 0 {
+		out.change.Op = session.Delete
+		return
+	}
+	out.change.Fields = make([]session.Field, 0, len(fields))
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		out.change.Fields = append(out.change.Fields, session.Field{Name: name, Value: []byte(fields[name])})
+	}
+}
+
+// readLargeHashes walks big hashes in slices, and takes a DUMP of those whose field names Postgres cannot index.
+func (r *reader) readLargeHashes(ctx context.Context) error {
+	for i := range r.keys {
+		if !r.whole(i) {
+			continue
+		}
+		if r.heads[i].isLarge {
+			fields, err := scanHash(ctx, r.rd, r.keys[i].key)
+			var reply redis.Error
+			if err != nil && !errors.As(err, &reply) {
+				return err
+			}
+			r.out[i].setFields(fields, err)
+		}
+		if err := r.dumpIfOdd(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func scanHash(ctx context.Context, rd pipeliner, key string) (map[string]string, error) {
+	fields := map[string]string{}
+	var cursor uint64
+	for {
+		pairs, next, err := rd.HScan(ctx, key, cursor, "", scanHashStep).Result()
+		if err != nil {
+			return nil, err
+		}
+		for j := 0; j+1 < len(pairs); j += 2 {
+			fields[pairs[j]] = pairs[j+1]
+		}
+		if next == 0 {
+			return fields, nil
+		}
+		cursor = next
+	}
+}
+
+func (r *reader) dumpIfOdd(ctx context.Context, i int) error {
+	c := &r.out[i].change
+	if !slices.ContainsFunc(c.Fields, func(f session.Field) bool { return len(f.Name) > maxFieldName }) {
+		return nil
+	}
+	c.Fields = nil
+	err := r.pipeline(ctx, func(p redis.Pipeliner) { r.heads[i].text = p.Dump(ctx, r.keys[i].key) })
+	if err == nil {
+		r.takeValue(i)
+	}
+	return err
+}

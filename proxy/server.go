@@ -1,0 +1,333 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/tidwall/redcon"
+
+	"credproxy/internal/resp"
+	"credproxy/keyspace"
+	"credproxy/proxy/upstream"
+)
+
+// Server is one proxy: New, Listen, Serve, Shutdown, in this order.
+type Server struct {
+	cfg      Config
+	log      hclog.Logger
+	store    Store
+	table    *keyspace.Table
+	rules    atomic.Pointer[rules]
+	sessions *sessions
+	runs     *upstream.Runs
+	control  *control
+	upstream *upstream.Upstream
+	meta     *meta
+	saver    *saver
+	remover  *remover
+	evictor  *evictor
+	policy   *policy
+	adopter  *adopter
+	alarms   *alarms
+	stats    stats
+	greeting greeting
+	learned  learned
+	clients  clients
+	started  time.Time
+
+	loads    chan struct{} // a place for every session that is being restored
+	flushing sync.RWMutex  // held for writing by FLUSHALL and its like, for reading by what moves keys between the stores
+	notOwner atomic.Bool   // another process enforces the policy: serve, but evict nothing
+
+	// base is the life of the proxy's own work; tasks are its goroutines.
+	base  context.Context
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+
+	listener *resp.Listener
+	front    *redcon.Server
+	closing  atomic.Bool
+	// barrier is called at named points of the durable protocol; it does nothing outside crash tests.
+	barrier func(name string)
+}
+
+// New builds a proxy; nothing is opened yet.
+func New(cfg Config, store Store) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	if err := cfg.Memory.Budget.Validate(); err != nil {
+		return nil, err
+	}
+	table, err := newSessions(cfg.Keyspaces)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger, store: store, table: keyspace.NewTable(), sessions: table,
+		loads: make(chan struct{}, maxLoads), started: time.Now(), barrier: func(string) {}}
+	s.base, s.stop = context.WithCancel(context.Background())
+	s.runs = upstream.NewRuns(func(run upstream.Run, id string) {
+		if run > 1 {
+			s.log.Warn("Redis was restarted: sessions are restored from Postgres when they are touched", "run_id", id)
+		}
+	})
+	s.control = newControl(cfg.Upstream, s.runs)
+	s.upstream = upstream.New(cfg.Upstream.Address, s.runs, s.control.askRun)
+	s.alarms = newAlarms(s.log)
+	s.meta = newMeta(s.control, s.sessions, s.runs, s.log)
+	s.saver = &saver{s: s}
+	s.saver.queue.kick = make(chan struct{}, 1)
+	s.remover = &remover{s: s, reqs: make(chan *removalReq)}
+	s.evictor = &evictor{s: s}
+	s.adopter = &adopter{s: s}
+	s.policy = newPolicy(s, cfg.Memory)
+	s.clients.init()
+	s.rules.Store(newRules(s.table, cfg))
+	return s, nil
+}
+
+// Listen checks Redis, recovers what an earlier process left, and opens the port. After it, Addr is known and clients may
+// connect; they are served once Serve runs.
+func (s *Server) Listen(ctx context.Context) error {
+	if err := s.checkUpstream(ctx); err != nil {
+		return err
+	}
+	if err := s.recover(ctx); err != nil {
+		return fmt.Errorf("recover state from Redis: %w", err)
+	}
+	if err := s.adopter.plan(ctx); err != nil {
+		return fmt.Errorf("recover state from Redis: %w", err)
+	}
+	ln, err := listen(s.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	s.listener = resp.NewListener(ln, resp.ListenerConfig{
+		Limits: resp.DefaultLimits(), MaxClients: s.cfg.MaxClients, WriteTimeout: time.Minute,
+		OnAcceptError: func(err error) {
+			if s.alarms.raise("accept") {
+				s.log.Error("clients cannot be accepted", "error", err)
+			}
+		},
+	})
+	return nil
+}
+
+func listen(address string) (net.Listener, error) {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix://"); ok {
+		network, address = "unix", path
+		if err := removeStaleSocket(path); err != nil {
+			return nil, err
+		}
+	}
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return ln, nil
+}
+
+// removeStaleSocket deletes the socket of a process that is gone.
+func removeStaleSocket(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&os.ModeSocket == 0 {
+		return nil // Listen says what is wrong
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return fmt.Errorf("listen on %s: another process is listening there", path)
+	}
+	return os.Remove(path)
+}
+
+// Addr is where clients connect.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve starts the proxy's own work and serves clients until Shutdown.
+func (s *Server) Serve() error {
+	s.begin()
+	s.front = redcon.NewServerNetwork("", "", s.handle, s.accept, s.closed)
+	err := s.front.Serve(s.listener)
+	if s.closing.Load() {
+		return nil
+	}
+	return err
+}
+
+// begin starts every goroutine that lives as long as the proxy.
+func (s *Server) begin() {
+	s.tasks.Go(func() { s.saver.run(s.base, s.cfg.Sync.Interval) })
+	s.tasks.Go(func() { s.remover.run(s.base) })
+	s.tasks.Go(func() { s.policy.run(s.base) })
+	s.tasks.Go(func() { s.keepHeat(s.base) })
+	s.tasks.Go(func() {
+		s.loadOrphans(s.base)
+		s.adopter.run(s.base)
+	})
+	s.tasks.Go(func() {
+		for s.base.Err() == nil {
+			err := s.listEvicted(s.base)
+			if err == nil || pause(s.base, time.Second, err) != nil {
+				return
+			}
+		}
+	})
+	s.policy.wake()
+}
+
+// keepHeat writes access times to Redis every few seconds.
+func (s *Server) keepHeat(ctx context.Context) {
+	since := nowMilli()
+	tick := time.NewTicker(heatInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			since = s.flushHeat(ctx, since)
+		}
+	}
+}
+
+// flushHeat writes the heat of sessions touched since; it returns from when on the next call has to write.
+func (s *Server) flushHeat(ctx context.Context, since int64) int64 {
+	now := nowMilli()
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	err := s.meta.flush(ctx, since)
+	s.alarms.heat(err)
+	if err != nil {
+		return since
+	}
+	return now
+}
+
+// enter passes the gate for a key's session.
+func (s *Server) enter(ctx context.Context, identity, key []byte, run upstream.Run) (ref, error) {
+	return s.sessions.enter(ctx, identity, key, run, s.runs.Current, s.load)
+}
+
+// enforcing reports whether this process may evict.
+func (s *Server) enforcing() bool { return !s.notOwner.Load() }
+
+// SetEnforcer says whether this process is the one that enforces the policy on this Redis. One that is not serves and saves,
+// and evicts nothing.
+func (s *Server) SetEnforcer(owner bool) { s.notOwner.Store(!owner) }
+
+// Shutdown stops accepting, lets commands in flight finish, saves everything that is dirty, writes the heat, and closes. The
+// error says what could not be saved before ctx ended.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.closing.Store(true)
+	if s.front != nil {
+		s.front.Close()
+	}
+	if s.listener != nil {
+		s.listener.Close()
+	}
+	s.clients.drain(ctx)
+	err := s.saveAll(ctx)
+	s.flushHeat(ctx, 0)
+	s.stop()
+	s.tasks.Wait()
+	s.upstream.Close()
+	s.control.close()
+	return err
+}
+
+func (s *Server) saveAll(ctx context.Context) error {
+	for s.saver.queue.keys.Load() > 0 {
+		before := s.saver.queue.keys.Load()
+		_, err := s.saver.sync(ctx)
+		if ctx.Err() != nil || (err != nil && s.saver.queue.keys.Load() >= before) {
+			return fmt.Errorf("save before the end: %d keys are not in Postgres, they stay marked in Redis and are saved at the next start: %w",
+				s.saver.queue.keys.Load(), orElse(err, ctx.Err()))
+		}
+		if s.saver.queue.keys.Load() >= before {
+			break // of sessions that are not resident: nothing can be done before they are
+		}
+	}
+	return nil
+}
+
+// Ready reports why the proxy cannot do all of its work now, nil if it can.
+func (s *Server) Ready(ctx context.Context) error {
+	var problems []error
+	if err := s.store.Ping(ctx); err != nil {
+		problems = append(problems, fmt.Errorf("Postgres: %w", err))
+	}
+	if err := s.control.db(0).Ping(ctx).Err(); err != nil {
+		problems = append(problems, fmt.Errorf("Redis: %w", err))
+	}
+	if s.alarms.on(alarmSaving) {
+		problems = append(problems, fmt.Errorf("%d keys wait to be saved", s.saver.queue.keys.Load()))
+	}
+	if s.alarms.on(alarmFull) {
+		problems = append(problems, errors.New("memory is over the threshold and nothing may be evicted"))
+	}
+	if !s.enforcing() {
+		problems = append(problems, errors.New("another process enforces the memory policy"))
+	}
+	return errors.Join(problems...)
+}
+
+// Reload applies the parts of cfg that can change while running: memory, wait, deny, flush and added keyspaces. It returns
+// the names of settings that differ and need a restart.
+func (s *Server) Reload(cfg Config) (ignored []string, err error) {
+	if err := cfg.Memory.Budget.Validate(); err != nil {
+		return nil, err
+	}
+	if ignored, err = s.reloadKeyspaces(cfg.Keyspaces); err != nil {
+		return nil, err
+	}
+	s.policy.setConfig(cfg.Memory)
+	s.rules.Store(newRules(s.table, cfg))
+	for _, d := range []struct {
+		name    string
+		differs bool
+	}{
+		{"listen", cfg.Listen != s.cfg.Listen},
+		{"maxclients", cfg.MaxClients != s.cfg.MaxClients},
+		{"upstream", cfg.Upstream != s.cfg.Upstream},
+		{"restore.sync", cfg.Sync.Mode != s.cfg.Sync.Mode},
+		{"restore.sync_interval", cfg.Sync.Interval != s.cfg.Sync.Interval},
+	} {
+		if d.differs {
+			ignored = append(ignored, d.name)
+		}
+	}
+	return ignored, nil
+}
+
+// reloadKeyspaces takes new keyspaces. One that is gone or has changed its patterns would put its evicted sessions out of
+// reach, so that needs a restart, where it is checked.
+func (s *Server) reloadKeyspaces(specs []keyspace.Spec) (ignored []string, err error) {
+	if _, err := keyspace.Compile(specs); err != nil {
+		return nil, err
+	}
+	old := s.sessions.patterns.Load().matcher
+	for ks := range old.Len() {
+		if !containsSpec(specs, old.Spec(ks)) {
+			return []string{fmt.Sprintf("keyspace %q", old.Spec(ks).Name)}, nil
+		}
+	}
+	return nil, s.sessions.setPatterns(specs)
+}
+
+func containsSpec(specs []keyspace.Spec, want keyspace.Spec) bool {
+	for _, spec := range specs {
+		if spec.Name == want.Name && spec.DB == want.DB && strings.Join(spec.Patterns, "\x00") == strings.Join(want.Patterns, "\x00") {
+			return true
+		}
+	}
+	return false
+}

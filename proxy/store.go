@@ -1,0 +1,31 @@
+package proxy
+
+import (
+	"context"
+
+	"credproxy/internal/session"
+)
+
+// Store is what the proxy needs of the durable side. Every method may be called concurrently, honours its context and
+// reports trouble as an error; times are unix milliseconds.
+type Store interface {
+	// Load returns what is stored of a session, without keys that have expired at now. Keys that cannot be read come back
+	// in an error that PoisonedKeys recognises, beside the good ones.
+	Load(ctx context.Context, id session.ID, now int64) (session.Snapshot, error)
+	// LoadMany is Load for several sessions in one round trip; the result has the order of ids.
+	LoadMany(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error)
+	// Save commits the changes in one transaction. Patches that do not fit what is stored come back in refused, unsaved.
+	Save(ctx context.Context, changes []session.Change, now int64) (refused []session.Ref, err error)
+	// Delete commits the removals in one transaction.
+	Delete(ctx context.Context, removals []session.Removal) error
+	// DeleteDB removes everything stored for the databases, all of them when dbs is nil.
+	DeleteDB(ctx context.Context, dbs []int) error
+	// SwapDB exchanges what is stored for two databases.
+	SwapDB(ctx context.Context, a, b int) error
+	// Keys lists stored keys of a database that have not expired at now, after position after.
+	Keys(ctx context.Context, db int, after int64, limit int, now int64) ([]session.Entry, error)
+	// Sessions lists stored sessions after position after.
+	Sessions(ctx context.Context, after int64, limit int) ([]session.Summary, error)
+	// Ping reports whether the store can be reached.
+	Ping(ctx context.Context) error
+}

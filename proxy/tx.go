@@ -1,0 +1,325 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+
+	"credproxy/internal/resp"
+	"credproxy/internal/session"
+	"credproxy/keyspace"
+)
+
+// transaction is a client between MULTI and EXEC. It runs on a connection of the client's own. Every command's sessions pass
+// the gate when it is queued and stay busy until the transaction is over, so that EXEC finds them whole.
+type transaction struct {
+	touches []touch
+	db      int  // database, as queued SELECTs will leave it
+	failed  bool // a command was refused here, so Redis does not know that EXEC must fail
+	queued  int
+}
+
+func (t *transaction) abandon(s *Server) {
+	for i := range t.touches {
+		s.finishTouch(&t.touches[i], true)
+	}
+	t.touches = nil
+}
+
+// takeOwn makes sure that the client has a connection of its own.
+func (c *client) takeOwn() error {
+	if c.own != nil {
+		return c.own.Err()
+	}
+	conn, err := c.s.upstream.Private(c.ctx, c.ident)
+	if err != nil {
+		return err
+	}
+	conn.OnPush(c.push)
+	c.own = conn
+	return nil
+}
+
+// giveBack returns the connection when no state is left on it.
+func (c *client) giveBack() {
+	if c.own == nil || c.tx != nil || c.watching || c.tracking || c.monitor || c.subs.Load()+c.shards.Load() > 0 {
+		return
+	}
+	c.s.upstream.Release(c.ident, c.own)
+	c.own, c.g.conn = nil, nil
+}
+
+func (c *client) unwatch() {
+	for _, r := range c.watched {
+		r.leave()
+	}
+	c.watched, c.watching = nil, false
+}
+
+// ask sends one command over the client's own connection; a lost connection ends the client, whose state went with it.
+func (c *client) ask(raw []byte) []byte {
+	err := c.own.Send(c.call, 1, raw)
+	if err == nil {
+		err = c.call.Wait()
+	}
+	if err != nil {
+		c.quit = true
+		return errorReply(nil, textUnavailable(err))
+	}
+	return c.call.Reply(0)
+}
+
+func (c *client) cmdMulti(_ *keyspace.Command, _ [][]byte, raw []byte) {
+	if c.tx != nil {
+		c.emit(errorReply(nil, textNestedMulti))
+		return
+	}
+	if c.relaying() {
+		c.emit(errorReply(nil, "ERR credproxy: MULTI is not supported while a subscription or tracking is open on the same connection"))
+		return
+	}
+	if err := c.takeOwn(); err != nil {
+		c.emit(errorReply(nil, textUnavailable(err)))
+		return
+	}
+	reply := c.ask(raw)
+	if !resp.IsError(reply) {
+		c.tx = &transaction{db: c.ident.DB}
+		c.setMulti(0)
+	}
+	c.emit(reply)
+	c.giveBack()
+}
+
+func (c *client) setMulti(n int) {
+	c.mu.Lock()
+	c.info.multi = n
+	c.mu.Unlock()
+}
+
+// queue takes a command inside MULTI.
+func (c *client) queue(cmd *keyspace.Command, args [][]byte, raw []byte) {
+	if text := c.notInMulti(cmd, args); text != "" {
+		c.tx.failed = true
+		c.emit(errorReply(nil, text))
+		return
+	}
+	if cmd != nil && cmd.Has(keyspace.DenyOOM) {
+		c.s.policy.wrote(len(raw))
+	}
+	if err := c.admitQueued(cmd, args); err != nil {
+		c.tx.failed = true
+		c.emit(errorReply(nil, gateText(err)))
+		return
+	}
+	reply := c.ask(raw)
+	if cmd != nil && cmd.Name == "SELECT" && !resp.IsError(reply) {
+		if db, err := strconv.Atoi(string(args[1])); err == nil {
+			c.tx.db = db
+		}
+	}
+	c.tx.queued++
+	c.setMulti(c.tx.queued)
+	c.emit(reply)
+}
+
+// notInMulti says why a command cannot be queued: one that the proxy answers itself has no place in Redis's transaction.
+func (c *client) notInMulti(cmd *keyspace.Command, args [][]byte) string {
+	switch {
+	case cmd == nil && len(args) > 0 && isOwnCommand(args[0]):
+		return textInMulti("CREDPROXY")
+	case cmd == nil:
+		return ""
+	case c.rules.denies(cmd):
+		return textDenied(cmd.Name)
+	case cmd.Has(keyspace.Listing | keyspace.Flush | keyspace.PubSub):
+		return textInMulti(cmd.Name)
+	}
+	switch cmd.Name {
+	case "SELECT", "INFO", "UNWATCH":
+		return ""
+	case "MONITOR":
+		return textInMulti(cmd.Name)
+	}
+	if cmd.Has(keyspace.Connection) && c.s.handlerOf(cmd) != nil {
+		return textInMulti(cmd.Name)
+	}
+	return ""
+}
+
+// admitQueued passes the gates of a command in the transaction.
+func (c *client) admitQueued(cmd *keyspace.Command, args [][]byte) error {
+	keys := c.keysOf(cmd, args)
+	if len(keys) == 0 {
+		return nil
+	}
+	c.g.conn = c.own
+	if err := c.touchSlowly(cmd, keys, args, c.tx.db); err != nil {
+		c.undo(0)
+		return err
+	}
+	for i := range c.g.touches {
+		// The arguments must outlive the batch in which they came.
+		t := c.g.touches[i]
+		t.key = bytes.Clone(t.key)
+		t.write.key = t.key
+		fields := make([][]byte, len(t.write.fields))
+		for j := range fields {
+			fields[j] = bytes.Clone(t.write.fields[j])
+		}
+		t.write.fields = fields
+		c.tx.touches = append(c.tx.touches, t)
+	}
+	c.g.touches = c.g.touches[:0]
+	return nil
+}
+
+func (c *client) cmdExec(_ *keyspace.Command, _ [][]byte, raw []byte) {
+	if !c.authed {
+		c.emit(errorReply(nil, textNoAuth))
+		return
+	}
+	if c.tx == nil {
+		c.emit(errorReply(nil, textExecNoMulti))
+		return
+	}
+	tx := c.tx
+	refusal := ""
+	if tx.failed {
+		refusal = textExecAbort
+	} else if err := c.prepareExec(tx); err != nil {
+		refusal = gateText(err)
+	}
+	if refusal != "" {
+		c.ask(command("DISCARD"))
+		c.endTx(tx, false, nil)
+		c.emit(errorReply(nil, refusal))
+		return
+	}
+	reply := c.ask(raw)
+	ran := reply[0] == '*' && !bytes.HasPrefix(reply, []byte("*-1"))
+	if ran {
+		c.setDB(tx.db)
+	}
+	if bytes.HasPrefix(reply, []byte("-OOM")) || bytes.Contains(reply[:min(len(reply), 64)], []byte("-OOM")) {
+		c.s.policy.wake()
+	}
+	c.emit(c.endTx(tx, ran || c.quit, bytes.Clone(reply)))
+}
+
+// prepareExec does before EXEC what single writes do before they are sent: marks, and removals from Postgres.
+func (c *client) prepareExec(tx *transaction) error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
+	defer cancel()
+	var removals []session.Removal
+	for i := range tx.touches {
+		t := &tx.touches[i]
+		if t.access == keyspace.Read {
+			continue
+		}
+		if t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver.newGen); t.gen != "" {
+			if err := c.s.markNow(ctx, t); err != nil {
+				return unavailableError{err}
+			}
+		}
+		if t.access == keyspace.Remove {
+			removals = append(removals, c.s.hold(t))
+		}
+	}
+	if len(removals) == 0 {
+		return nil
+	}
+	return c.s.remover.remove(ctx, removals)
+}
+
+// endTx leaves all sessions of the transaction; in through mode it waits until its changes are in Postgres.
+func (c *client) endTx(tx *transaction, ran bool, reply []byte) []byte {
+	seqs := map[ref]uint64{}
+	for i := range tx.touches {
+		t := &tx.touches[i]
+		if seq := c.s.finishTouch(t, ran); seq > 0 {
+			seqs[t.ref] = seq
+		}
+	}
+	c.tx = nil
+	c.setMulti(-1)
+	c.unwatch()
+	if !c.quit {
+		c.giveBack()
+	}
+	if !c.rules.through || !ran {
+		return reply
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
+	defer cancel()
+	for r, seq := range seqs {
+		if err := c.s.saver.waitSaved(ctx, r, seq); err != nil {
+			return errorReply(nil, textTryAgain(fmt.Errorf("the transaction is in Redis but not in Postgres yet: %w", err)))
+		}
+	}
+	return reply
+}
+
+func (c *client) cmdDiscard(_ *keyspace.Command, _ [][]byte, raw []byte) {
+	if !c.authed {
+		c.emit(errorReply(nil, textNoAuth))
+		return
+	}
+	if c.tx == nil {
+		c.emit(errorReply(nil, textDiscardNoMult))
+		return
+	}
+	reply := bytes.Clone(c.ask(raw))
+	c.endTx(c.tx, false, nil)
+	c.emit(reply)
+}
+
+// cmdWatch keeps the keys' sessions busy, so that no eviction touches what is watched.
+func (c *client) cmdWatch(cmd *keyspace.Command, args [][]byte, raw []byte) {
+	switch {
+	case !c.authed:
+		c.emit(errorReply(nil, textNoAuth))
+		return
+	case c.tx != nil:
+		c.emit(errorReply(nil, textWatchInMulti))
+		return
+	case c.relaying():
+		c.emit(errorReply(nil, "ERR credproxy: WATCH is not supported while a subscription or tracking is open on the same connection"))
+		return
+	}
+	if err := c.takeOwn(); err != nil {
+		c.emit(errorReply(nil, textUnavailable(err)))
+		return
+	}
+	if err := c.watchGates(cmd, args); err != nil {
+		c.undo(0)
+		c.emit(errorReply(nil, gateText(err)))
+		c.giveBack()
+		return
+	}
+	reply := c.ask(raw)
+	for _, t := range c.g.touches {
+		c.watched = append(c.watched, t.ref)
+	}
+	c.g.touches = c.g.touches[:0]
+	c.watching = true
+	c.emit(reply)
+	c.giveBack()
+}
+
+func (c *client) watchGates(cmd *keyspace.Command, args [][]byte) error {
+	c.g.conn = c.own
+	return c.touchSlowly(cmd, c.keysOf(cmd, args), args, c.ident.DB)
+}
+
+func (c *client) cmdUnwatch(_ *keyspace.Command, _ [][]byte, raw []byte) {
+	if c.own == nil {
+		c.emit(replyOK)
+		return
+	}
+	reply := bytes.Clone(c.ask(raw))
+	c.unwatch()
+	c.giveBack()
+	c.emit(reply)
+}

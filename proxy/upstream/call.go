@@ -1,0 +1,60 @@
+package upstream
+
+import "errors"
+
+// ErrLost is the error of a call whose connection broke before all its replies were in: whether Redis ran the commands is
+// unknown.
+var ErrLost = errors.New("connection lost before the reply, the outcome is unknown")
+
+// Call is one write to Redis and the replies to it. A Call may be reused after Wait has returned.
+type Call struct {
+	// Replies holds the raw replies one after the other; valid until the call is used again.
+	Replies []byte
+	// Ends[i] is the offset in Replies at which reply i ends.
+	Ends []int
+
+	want     int    // replies still to come; with a sentinel: unused
+	sentinel []byte // relay every frame to the connection's push handler until this text comes back
+	err      error
+	done     chan struct{}
+}
+
+// NewCall returns an empty call.
+func NewCall() *Call { return &Call{done: make(chan struct{}, 1)} }
+
+// Reply returns the raw bytes of reply i.
+func (c *Call) Reply(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = c.Ends[i-1]
+	}
+	return c.Replies[start:c.Ends[i]]
+}
+
+// Wait returns when every reply is in or the connection has failed. On error, Ends says which replies did come.
+func (c *Call) Wait() error {
+	<-c.done
+	return c.err
+}
+
+// Done is signalled once when Wait would return; whoever receives from it must not call Wait but Err.
+func (c *Call) Done() <-chan struct{} { return c.done }
+
+// Err returns how the call ended.
+func (c *Call) Err() error { return c.err }
+
+// maxKeptReplies is how large a reply buffer may stay with an idle client, in bytes.
+const maxKeptReplies = 64 << 10
+
+func (c *Call) reset(want int) {
+	if cap(c.Replies) > maxKeptReplies {
+		c.Replies = nil
+	}
+	c.Replies, c.Ends = c.Replies[:0], c.Ends[:0]
+	c.want, c.sentinel, c.err = want, nil, nil
+}
+
+func (c *Call) finish(err error) {
+	c.err = err
+	c.done <- struct{}{}
+}

@@ -1,0 +1,232 @@
+package upstream
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+
+	"credproxy/internal/resp"
+)
+
+// Conn is one pipelined connection to Redis, used by one client (private) or by many (shared).
+type Conn struct {
+	nc  net.Conn
+	run Run
+
+	// mu guards everything below it. It is never held over I/O.
+	mu      sync.Mutex
+	pending []byte  // requests that the writer has not taken yet
+	spare   []byte  // the writer's buffer of the round before, for reuse
+	queue   []*Call // calls in the order of their requests; the reader takes from head
+	head    int
+	push    func(frame []byte)
+	relay   bool // every frame goes to push
+	err     error
+
+	wake   chan struct{} // tells the writer that pending is not empty
+	closed chan struct{}
+	wg     sync.WaitGroup // writer and reader
+}
+
+// readBuffer is the size of one read from Redis, in bytes.
+const readBuffer = 64 << 10
+
+// newConn starts the reader and the writer on a connection whose handshake is over.
+func newConn(nc net.Conn, run Run) *Conn {
+	c := &Conn{nc: nc, run: run, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+	c.wg.Add(2)
+	go c.write()
+	go c.read()
+	return c
+}
+
+// Run returns the run of Redis that this connection is connected to.
+func (c *Conn) Run() Run { return c.run }
+
+// Err returns why the connection cannot be used any more, nil while it can.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// OnPush sets who gets the frames that belong to no call: pushes, messages, MONITOR lines. The frame is valid during the
+// call only; push runs on the reader's goroutine, so a slow one holds this connection up and no other.
+func (c *Conn) OnPush(push func(frame []byte)) {
+	c.mu.Lock()
+	c.push = push
+	c.mu.Unlock()
+}
+
+// Relay makes every further frame a push (MONITOR, and RESP2 subscriptions, whose messages look like replies).
+func (c *Conn) Relay(on bool) {
+	c.mu.Lock()
+	c.relay = on
+	c.mu.Unlock()
+}
+
+// Send queues a request that Redis answers with n replies. The bytes of req are copied. An error means that nothing was or
+// will be written; otherwise the caller must Wait on the call.
+func (c *Conn) Send(call *Call, n int, req []byte) error {
+	call.reset(n)
+	return c.enqueue(call, req)
+}
+
+// SendUntil queues a request followed by PING sentinel; every frame up to the answer of that PING goes to the push
+// handler. It is how commands with an unknown number of replies (UNSUBSCRIBE) are waited for.
+func (c *Conn) SendUntil(call *Call, sentinel string, req []byte) error {
+	call.reset(0)
+	call.sentinel = []byte(sentinel)
+	return c.enqueue(call, resp.AppendCommand(bytes.Clone(req), "PING", sentinel))
+}
+
+// Write queues bytes for which no reply is waited for (a relaying connection).
+func (c *Conn) Write(req []byte) error { return c.enqueue(nil, req) }
+
+func (c *Conn) enqueue(call *Call, req []byte) error {
+	c.mu.Lock()
+	if c.err != nil {
+		err := c.err
+		c.mu.Unlock()
+		return err
+	}
+	if call != nil {
+		c.queue = append(c.queue, call)
+	}
+	idle := len(c.pending) == 0
+	c.pending = append(c.pending, req...)
+	c.mu.Unlock()
+	if idle {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// maxKeptPending is how large a write buffer may stay with an idle connection, in bytes.
+const maxKeptPending = 256 << 10
+
+// write sends what has been queued. It yields first, so that every client that is ready to run adds its command to the same
+// system call: that one call is what costs most on this path.
+func (c *Conn) write() {
+	defer c.wg.Done()
+	for {
+		select {
+		case <-c.closed:
+			return
+		case <-c.wake:
+		}
+		runtime.Gosched()
+		for {
+			c.mu.Lock()
+			buf := c.pending
+			c.pending = c.spare[:0]
+			c.spare = nil
+			c.mu.Unlock()
+			if len(buf) == 0 {
+				c.keepSpare(buf)
+				break
+			}
+			if _, err := c.nc.Write(buf); err != nil {
+				c.fail(fmt.Errorf("write to Redis: %w", err))
+				return
+			}
+			c.keepSpare(buf)
+		}
+	}
+}
+
+func (c *Conn) keepSpare(buf []byte) {
+	if cap(buf) > maxKeptPending {
+		return
+	}
+	c.mu.Lock()
+	if c.spare == nil {
+		c.spare = buf[:0]
+	}
+	c.mu.Unlock()
+}
+
+// read frames replies and hands them to the calls that wait for them.
+func (c *Conn) read() {
+	defer c.wg.Done()
+	d := delivery{conn: c}
+	buf := make([]byte, readBuffer)
+	for {
+		n, err := c.nc.Read(buf)
+		if n > 0 {
+			if ferr := d.take(buf[:n]); ferr != nil {
+				c.fail(ferr)
+				return
+			}
+		}
+		if err != nil {
+			c.fail(fmt.Errorf("read from Redis: %w", err))
+			return
+		}
+	}
+}
+
+// fail closes the connection and fails every call on it. Only the first error counts.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	waiting := c.queue[c.head:]
+	c.queue, c.head, c.pending = nil, 0, nil
+	close(c.closed)
+	c.mu.Unlock()
+	c.nc.Close()
+	for _, call := range waiting {
+		call.finish(fmt.Errorf("%w: %w", ErrLost, err))
+	}
+}
+
+// Close closes the connection, fails what waits on it and returns when its goroutines have ended. It must not be called
+// from the push handler.
+func (c *Conn) Close() {
+	c.fail(net.ErrClosed)
+	c.wg.Wait()
+}
+
+// Abandon closes the connection without waiting for its goroutines.
+func (c *Conn) Abandon() { c.fail(net.ErrClosed) }
+
+// Closed is closed when the connection has failed or was closed.
+func (c *Conn) Closed() <-chan struct{} { return c.closed }
+
+// front returns the call whose reply comes next, nil if none waits, and the push handler.
+func (c *Conn) front() (call *Call, push func([]byte), relay bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head < len(c.queue) {
+		call = c.queue[c.head]
+	}
+	return call, c.push, c.relay
+}
+
+// pop removes the front call.
+func (c *Conn) pop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head >= len(c.queue) {
+		return // fail was faster and has finished every call
+	}
+	c.queue[c.head] = nil
+	c.head++
+	switch {
+	case c.head == len(c.queue):
+		c.queue, c.head = c.queue[:0], 0
+	case c.head >= 1024 && c.head*2 >= len(c.queue):
+		n := copy(c.queue, c.queue[c.head:])
+		clear(c.queue[n:])
+		c.queue, c.head = c.queue[:n], 0
+	}
+}

@@ -1,0 +1,84 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"credproxy/internal/resp"
+)
+
+var errUnexpected = errors.New("reply from Redis that nobody waits for")
+
+// delivery is the reader's side of a Conn: it cuts the byte stream into frames and knows whose they are.
+type delivery struct {
+	conn    *Conn
+	framer  resp.Framer
+	partial []byte // the start of a frame that is not for a call's buffer directly
+}
+
+// take hands over the frames in b; an incomplete one is kept for the next read.
+func (d *delivery) take(b []byte) error {
+	for len(b) > 0 {
+		n, done, err := d.framer.Next(b)
+		if err != nil {
+			return fmt.Errorf("frame reply from Redis: %w", err)
+		}
+		if !done {
+			d.partial = append(d.partial, b[:n]...)
+			return nil
+		}
+		frame := b[:n]
+		if len(d.partial) > 0 {
+			d.partial = append(d.partial, frame...)
+			frame = d.partial
+		}
+		if err := d.deliver(frame); err != nil {
+			return err
+		}
+		d.release()
+		b = b[n:]
+	}
+	return nil
+}
+
+func (d *delivery) release() {
+	if cap(d.partial) > maxKeptReplies {
+		d.partial = nil
+	}
+	d.partial = d.partial[:0]
+}
+
+func (d *delivery) deliver(frame []byte) error {
+	call, push, relay := d.conn.front()
+	if call != nil && call.sentinel != nil && isPong(frame, call.sentinel) {
+		d.conn.pop()
+		call.finish(nil)
+		return nil
+	}
+	if frame[0] == '>' || relay || (call != nil && call.sentinel != nil) {
+		if push != nil {
+			push(frame)
+		}
+		return nil // a push nobody asked for (shared connections set none) is dropped
+	}
+	if call == nil {
+		return errUnexpected
+	}
+	call.Replies = append(call.Replies, frame...)
+	call.Ends = append(call.Ends, len(call.Replies))
+	if len(call.Ends) == call.want {
+		d.conn.pop()
+		call.finish(nil)
+	}
+	return nil
+}
+
+// isPong reports whether frame answers PING text: a bulk, or in RESP2 with subscriptions the pair "pong", text.
+func isPong(frame, text []byte) bool {
+	bulk := resp.AppendBulk(nil, text)
+	if bytes.Equal(frame, bulk) {
+		return true
+	}
+	return bytes.HasPrefix(frame, []byte("*2\r\n$4\r\npong\r\n")) && bytes.HasSuffix(frame, bulk)
+}

@@ -1,0 +1,190 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// Upstream hands out data connections to one Redis.
+type Upstream struct {
+	address string
+	dialer  net.Dialer
+	runs    *Runs
+	askRun  func() (Run, error)
+
+	// mu guards shared, private and closed. It is never held over I/O.
+	mu      sync.Mutex
+	shared  map[Identity]*slot
+	private map[Identity][]*Conn // idle ones
+	closed  bool
+}
+
+// slot is the place of one shared connection: empty, being dialled, or filled.
+type slot struct {
+	conn    *Conn
+	dialing chan struct{} // closed when the attempt under way is over
+	err     error         // of the last attempt
+	retryAt time.Time     // no further attempt before
+	backoff time.Duration
+}
+
+const (
+	firstBackoff = 20 * time.Millisecond
+	lastBackoff  = time.Second
+	// maxIdlePrivate is how many private connections of one identity are kept for the next client that needs one.
+	maxIdlePrivate = 64
+)
+
+var errClosed = errors.New("the proxy is shutting down")
+
+// New returns an Upstream for the Redis at address ("host:port" or "unix:///path"). askRun asks over the proxy's own
+// connection which run answers there.
+func New(address string, runs *Runs, askRun func() (Run, error)) *Upstream {
+	return &Upstream{
+		address: address, runs: runs, askRun: askRun,
+		dialer:  net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second},
+		shared:  map[Identity]*slot{},
+		private: map[Identity][]*Conn{},
+	}
+}
+
+// Shared returns the connection that all clients of one identity share, dialling it if need be. While Redis is away,
+// attempts are spaced out and callers in between get the error of the last one at once.
+func (u *Upstream) Shared(ctx context.Context, id Identity) (*Conn, error) {
+	for {
+		u.mu.Lock()
+		if u.closed {
+			u.mu.Unlock()
+			return nil, errClosed
+		}
+		s := u.shared[id]
+		if s == nil {
+			s = &slot{}
+			u.shared[id] = s
+		}
+		if s.conn != nil && s.conn.Err() == nil && s.conn.run == u.runs.Current() {
+			conn := s.conn
+			u.mu.Unlock()
+			return conn, nil
+		}
+		if wait := s.dialing; wait != nil {
+			u.mu.Unlock()
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		if s.err != nil && time.Now().Before(s.retryAt) {
+			err := s.err
+			u.mu.Unlock()
+			return nil, err
+		}
+		old := s.conn
+		s.conn, s.dialing = nil, make(chan struct{})
+		u.mu.Unlock()
+		if old != nil {
+			old.Abandon()
+		}
+		return u.fill(s, id)
+	}
+}
+
+// fill dials for a slot. It does not take a caller's context: the attempt serves everybody who waits for the slot.
+func (u *Upstream) fill(s *slot, id Identity) (*Conn, error) {
+	nc, run, err := u.dial(context.Background(), id)
+	var conn *Conn
+	if err == nil {
+		conn = newConn(nc, run)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	close(s.dialing)
+	s.dialing = nil
+	if err != nil {
+		s.backoff = min(max(s.backoff*2, firstBackoff), lastBackoff)
+		s.err, s.retryAt = err, time.Now().Add(s.backoff)
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			delete(u.shared, id) // bad database or password: nothing to keep
+		}
+		return nil, err
+	}
+	if u.closed {
+		conn.Abandon()
+		return nil, errClosed
+	}
+	s.conn, s.err, s.backoff = conn, nil, 0
+	return conn, nil
+}
+
+// Private returns a connection of the caller's own, from the idle ones or fresh. It goes back with Release, or is closed.
+func (u *Upstream) Private(ctx context.Context, id Identity) (*Conn, error) {
+	for {
+		u.mu.Lock()
+		if u.closed {
+			u.mu.Unlock()
+			return nil, errClosed
+		}
+		idle := u.private[id]
+		if len(idle) == 0 {
+			u.mu.Unlock()
+			return u.fresh(ctx, id)
+		}
+		conn := idle[len(idle)-1]
+		u.private[id] = idle[:len(idle)-1]
+		u.mu.Unlock()
+		if conn.Err() == nil && conn.run == u.runs.Current() {
+			return conn, nil
+		}
+		conn.Abandon()
+	}
+}
+
+func (u *Upstream) fresh(ctx context.Context, id Identity) (*Conn, error) {
+	nc, run, err := u.dial(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(nc, run), nil
+}
+
+// Login opens a fresh private connection for id; a wrong password is a *RefusedError. It is how a client's AUTH is judged:
+// by Redis itself, every time.
+func (u *Upstream) Login(ctx context.Context, id Identity) (*Conn, error) { return u.fresh(ctx, id) }
+
+// Release takes back a private connection that has no state left: no transaction, no watched key, no subscription.
+func (u *Upstream) Release(id Identity, conn *Conn) {
+	conn.OnPush(nil)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed || conn.Err() != nil || len(u.private[id]) >= maxIdlePrivate {
+		conn.Abandon()
+		return
+	}
+	u.private[id] = append(u.private[id], conn)
+}
+
+// Close closes every connection that is not in a client's hands and refuses new ones.
+func (u *Upstream) Close() {
+	u.mu.Lock()
+	u.closed = true
+	var conns []*Conn
+	for _, s := range u.shared {
+		if s.conn != nil {
+			conns = append(conns, s.conn)
+		}
+	}
+	for _, idle := range u.private {
+		conns = append(conns, idle...)
+	}
+	u.shared, u.private = map[Identity]*slot{}, map[Identity][]*Conn{}
+	u.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
