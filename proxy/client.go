@@ -55,7 +55,6 @@ type client struct {
 // clientInfo is what others may ask about a client.
 type clientInfo struct {
 	name, libName, libVer string
-	last                  string // the last command
 	lastAt                time.Time
 	db, proto             int
 	user                  string

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -150,10 +149,4 @@ func infoInt(info, name string) (int64, error) {
 		return 0, fmt.Errorf("INFO %s is no number: %q", name, text)
 	}
 	return n, nil
-}
-
-// isUnavailable tells a Redis that cannot be reached from one that answered with an error.
-func isUnavailable(err error) bool {
-	var netErr net.Error
-	return errors.As(err, &netErr) || errors.Is(err, net.ErrClosed) || errors.Is(err, redis.ErrClosed)
 }

@@ -33,7 +33,7 @@ import (
 // sessions could deadlock); reference counts without states (a late toucher could not tell "going" from "gone").
 
 // errStaleRun says that the connection belongs to a run of Redis that is over; the caller takes a new connection.
-var errStaleRun = errors.New("Redis was restarted")
+var errStaleRun = errors.New("the upstream Redis was restarted")
 
 // tryEnter is the path of a resident session: one short lock, no allocation, no I/O. now is in unix milliseconds.
 func (s *sessions) tryEnter(identity []byte, run upstream.Run, now int64) (ref, bool) {

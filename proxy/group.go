@@ -240,7 +240,7 @@ func (c *client) touchSlowly(cmd *keyspace.Command, keys []keyspace.KeyArg, args
 		}
 		c.undo(from)
 		if c.own != nil {
-			return unavailableError{errors.New("Redis was restarted, the connection's state is lost")}
+			return unavailableError{errors.New("the upstream Redis was restarted, the state of the connection is lost")}
 		}
 		c.g.conn = nil
 	}

@@ -263,10 +263,10 @@ func (s *Server) saveAll(ctx context.Context) error {
 func (s *Server) Ready(ctx context.Context) error {
 	var problems []error
 	if err := s.store.Ping(ctx); err != nil {
-		problems = append(problems, fmt.Errorf("Postgres: %w", err))
+		problems = append(problems, fmt.Errorf("reach Postgres: %w", err))
 	}
 	if err := s.control.db(0).Ping(ctx).Err(); err != nil {
-		problems = append(problems, fmt.Errorf("Redis: %w", err))
+		problems = append(problems, fmt.Errorf("reach Redis: %w", err))
 	}
 	if s.alarms.on(alarmSaving) {
 		problems = append(problems, fmt.Errorf("%d keys wait to be saved", s.saver.queue.keys.Load()))
