@@ -1,0 +1,28 @@
+// Package proxy is the front of credproxy: clients, commands, the gate in front of every session, and the work that moves
+// sessions between Redis and Postgres. It is the only package that changes Redis.
+//
+// A command's way: redcon hands a batch to client.exec; the command table says which keys it names; admit passes the gate of
+// each key's session (gate.go); the group of admitted commands goes upstream in one write (group.go); the replies come back
+// raw, the sessions are left, and what was written is remembered as dirty (dirty.go). Commands that need more have a
+// handler (handlers.go).
+//
+// Behind it: the saver brings dirty keys to Postgres (save.go), the remover deletes there first (remove.go), the evictor takes
+// sessions out (evict.go) when the policy says so (policy.go), the loader brings them back (load.go, fill.go). What must
+// outlive the process is kept in Redis beside the data (meta.go) and read at the start (recover.go, adopt.go). The rules that
+// make the promises hold are numbered at the top of these files: G gate, S save, D delete, E evict, R restore, M metadata.
+//
+// # Lock order
+//
+// A goroutine that holds a lock takes only locks that stand further down. No lock but the first two is held over I/O, and
+// nothing that serves a client waits for the first.
+//
+//	policy.enforcer     one enforcement of the memory policy at a time
+//	Server.flushing     for writing by FLUSHALL and its like, for reading by saves, evictions and restores
+//	lru.Table.searching one search for victims at a time
+//	lru.Shard           a shard of the session table: gate and detail of its sessions
+//	saveQueue.mu        the saver's queue
+//	sessions.mu, policy.mu, policy.passMu, meta.mu, alarms.mu, stats.mu, clients.mu, client.mu, learned.mu  leaves
+//	client.wmu          held while bytes are written to that one client
+//
+// Two shards are never locked at once.
+package proxy
