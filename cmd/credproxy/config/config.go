@@ -1,0 +1,99 @@
+// Package config reads proxy.hcl: strictly, into plain values that no library has to know HCL for. Whatever is wrong
+// with the file is reported at once, a line each, with file, line and what to do about it.
+package config
+
+import (
+	"time"
+
+	"credproxy/keyspace"
+	"credproxy/proxy"
+)
+
+// Sync modes of the restore block.
+const (
+	SyncBehind  = "behind"  // acknowledged when Redis has it, saved within the sync interval
+	SyncThrough = "through" // acknowledged when Postgres has it
+	SyncOff     = "off"     // the application keeps its own tables
+)
+
+// Config is the effective configuration: what the file says, and defaults for the rest.
+type Config struct {
+	Path string // the file that was read
+
+	Listen          string // host:port or unix:///path
+	MaxClients      int
+	ShutdownTimeout time.Duration
+	Flush           string   // FLUSHALL, FLUSHDB, SWAPDB: "deny" or "all"
+	Deny            []string // commands refused to clients, upper case, "CONFIG SET"
+
+	Upstream  Upstream
+	Keyspaces []keyspace.Spec
+	Memory    Memory
+	Restore   Restore
+	Admin     Admin
+	Log       Log
+	TLS       *TLS // nil: plain TCP
+}
+
+// Upstream is the Redis that the proxy stands in front of.
+type Upstream struct {
+	Address  string // host:port or unix:///path
+	Username string
+	Password string
+}
+
+// Memory is the budget and how it is kept.
+type Memory struct {
+	Max           int64         // bytes
+	Threshold     int           // percent of Max at which eviction starts
+	Target        int           // percent of Max at which it stops
+	CheckInterval time.Duration // between two samples
+	InactivityTTL time.Duration // idle this long, a session leaves Redis; 0: never
+}
+
+// Restore is the durable side.
+type Restore struct {
+	Postgres     string // DSN; holds a password, so it is never printed as it is
+	Sync         string // SyncBehind, SyncThrough or SyncOff
+	SyncInterval time.Duration
+	Wait         time.Duration // longest a command waits for Postgres
+	Source       string        // the operator's own query; "": none
+}
+
+// Admin is the HTTP side for people and monitoring.
+type Admin struct {
+	Listen string // host:port; "": none
+}
+
+// Log says what is logged and in which form.
+type Log struct {
+	Level  string // trace, debug, info, warn, error or off
+	Format string // text or json
+}
+
+// TLS names PEM files for the listener.
+type TLS struct {
+	Cert     string
+	Key      string
+	ClientCA string // "": clients need no certificate
+}
+
+// Default returns the configuration of a file that sets nothing. It is not valid by itself: a keyspace and
+// restore.postgres have no default.
+func Default() Config {
+	return Config{
+		Listen:          "127.0.0.1:6380",
+		MaxClients:      10000,
+		ShutdownTimeout: 30 * time.Second,
+		Flush:           "deny",
+		Deny:            proxy.DefaultDeny(),
+		Upstream:        Upstream{Address: "127.0.0.1:6379"},
+		Memory: Memory{
+			Max: 1 << 30, Threshold: 80, Target: 70,
+			CheckInterval: 5 * time.Minute, InactivityTTL: 168 * time.Hour,
+		},
+		Restore: Restore{Sync: SyncBehind, SyncInterval: 200 * time.Millisecond, Wait: 30 * time.Second},
+		Admin:   Admin{Listen: "127.0.0.1:9180"},
+		Log:     Log{Level: "info", Format: "text"},
+	}
+}

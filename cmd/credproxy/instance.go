@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"credproxy/cmd/credproxy/config"
+	"credproxy/lru"
+	"credproxy/proxy"
+	"credproxy/restore"
+)
+
+const (
+	// leaseName is one for all proxies on a Postgres database: two that evict would each take the other's evictions for
+	// lost data, also when they call the same Redis by different addresses.
+	leaseName = "memory policy"
+	// leaseWait is how long a start waits for the lock of a predecessor that has just died.
+	leaseWait = 5 * time.Second
+)
+
+// instance is a running proxy with everything around it.
+type instance struct {
+	log    hclog.Logger
+	store  *restore.Store
+	server *proxy.Server
+	admin  *http.Server // nil: none
+	web    net.Listener // nil: none
+
+	mu  sync.Mutex    // guards cfg
+	cfg config.Config // as started, but for ShutdownTimeout, which follows reloads
+
+	background sync.WaitGroup
+	end        context.CancelFunc // of the background work
+	failure    chan error         // what ended the service before shutdown did
+}
+
+// start opens Postgres, takes the lease, connects to Redis and listens; when it returns, clients are served. ctx bounds
+// the start only. After an error nothing is left open.
+func start(ctx context.Context, cfg config.Config, log hclog.Logger) (*instance, error) {
+	store, err := restore.Open(ctx, restore.Config{DSN: cfg.Restore.Postgres, Logger: log.Named("restore")})
+	if err != nil {
+		return nil, err
+	}
+	lease, err := store.Lease(ctx, leaseName, leaseWait)
+	if err != nil {
+		store.Close()
+		return nil, fmt.Errorf("start: another proxy may be at work on this Postgres: %w", err)
+	}
+	in := &instance{log: log, store: store, cfg: cfg, failure: make(chan error, 2)}
+	if err := in.listen(ctx, cfg); err != nil {
+		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+		store.Close()
+		return nil, err
+	}
+	work, end := context.WithCancel(context.Background())
+	in.end = end
+	in.background.Go(func() { in.keepLease(work, lease) })
+	in.background.Go(func() { in.report("serve clients", in.server.Serve()) })
+	if in.admin != nil {
+		in.background.Go(func() { in.report("serve admin pages", in.admin.Serve(in.web)) })
+	}
+	log.Info("serving", "listen", in.addr(), "upstream", cfg.Upstream.Address, "admin", in.adminURL(), "version", versionText())
+	return in, nil
+}
+
+// listen opens the ports. The admin port goes first: of the two it is the one that is cheap to close again.
+func (in *instance) listen(ctx context.Context, cfg config.Config) error {
+	if cfg.Admin.Listen != "" {
+		web, err := net.Listen("tcp", cfg.Admin.Listen)
+		if err != nil {
+			return fmt.Errorf("listen for admin pages: %w", err)
+		}
+		in.web = web
+	}
+	own := proxyConfig(cfg, in.log)
+	own.ReadConfig = in.readLogged
+	server, err := proxy.New(own, in.store)
+	if err == nil {
+		err = server.Listen(ctx)
+	}
+	if err != nil {
+		if in.web != nil {
+			in.web.Close()
+		}
+		return err
+	}
+	in.server = server
+	if in.web != nil {
+		in.admin = &http.Server{Handler: adminPages(server), ReadHeaderTimeout: 10 * time.Second}
+	}
+	return nil
+}
+
+func (in *instance) report(what string, err error) {
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		in.failure <- fmt.Errorf("%s: %w", what, err)
+	}
+}
+
+// failed delivers what ended the service by itself.
+func (in *instance) failed() <-chan error { return in.failure }
+
+func (in *instance) addr() string { return in.server.Addr().String() }
+
+// adminURL is where the admin pages are; "" when there are none.
+func (in *instance) adminURL() string {
+	if in.web == nil {
+		return ""
+	}
+	return "http://" + in.web.Addr().String() + "/"
+}
+
+// keepLease makes the proxy the enforcer as long as it holds the lease, and tries to get it back when it is lost: with
+// Postgres away nobody can evict anyway.
+func (in *instance) keepLease(ctx context.Context, lease *restore.Lease) {
+	for {
+		select {
+		case <-ctx.Done():
+			release, cancel := context.WithTimeout(context.Background(), leaseWait)
+			defer cancel()
+			if err := lease.Release(release); err != nil {
+				in.log.Warn("the lease was not released, it ends by itself", "error", err)
+			}
+			return
+		case <-lease.Lost():
+		}
+		in.server.SetEnforcer(false)
+		in.log.Warn("the lease on the memory policy was lost: nothing is evicted until it is back")
+		next := in.retake(ctx)
+		if next == nil {
+			return
+		}
+		lease = next
+		in.server.SetEnforcer(true)
+		in.log.Info("the lease on the memory policy is back")
+	}
+}
+
+// retake waits for the lease; nil when ctx ended first.
+func (in *instance) retake(ctx context.Context) *restore.Lease {
+	pause := time.NewTicker(time.Second)
+	defer pause.Stop()
+	for ctx.Err() == nil {
+		lease, err := in.store.Lease(ctx, leaseName, leaseWait)
+		if err == nil {
+			return lease
+		}
+		in.log.Debug("the lease is not to be had yet", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+	}
+	return nil
+}
+
+// shutdown drains and saves within shutdown_timeout, then closes everything. The error says what was not saved.
+func (in *instance) shutdown(ctx context.Context) error {
+	in.mu.Lock()
+	timeout := in.cfg.ShutdownTimeout
+	in.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := in.server.Shutdown(ctx)
+	if err != nil {
+		err = fmt.Errorf("shut down: %w", err)
+	}
+	if in.admin != nil {
+		in.admin.Close()
+	}
+	in.end()
+	in.background.Wait()
+	in.store.Close()
+	return err
+}
+
+// reload reads the file again and applies what can change while running. ignored names what needs a restart.
+func (in *instance) reload() (ignored []string, err error) {
+	next, ignored, err := in.read()
+	if err != nil {
+		return nil, err
+	}
+	more, err := in.server.Reload(next)
+	if err != nil {
+		return nil, fmt.Errorf("reload: %w", err)
+	}
+	return append(ignored, more...), nil
+}
+
+// readLogged is read for CREDPROXY RELOAD, whose reply tells only of the proxy's own settings.
+func (in *instance) readLogged() (proxy.Config, error) {
+	next, ignored, err := in.read()
+	if len(ignored) > 0 {
+		in.log.Warn("some of the configuration needs a restart", "unchanged", strings.Join(ignored, ", "))
+	}
+	return next, err
+}
+
+// read reads the file again and applies what is not the proxy's: the log level and shutdown_timeout. ignored names what
+// is not the proxy's either and needs a restart.
+func (in *instance) read() (_ proxy.Config, ignored []string, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	next, err := config.Load(in.cfg.Path)
+	if err != nil {
+		return proxy.Config{}, nil, err
+	}
+	in.log.SetLevel(hclog.LevelFromString(next.Log.Level))
+	in.cfg.ShutdownTimeout = next.ShutdownTimeout
+	for _, d := range []struct {
+		name    string
+		differs bool
+	}{
+		{"restore.postgres", next.Restore.Postgres != in.cfg.Restore.Postgres},
+		{"admin.listen", next.Admin.Listen != in.cfg.Admin.Listen},
+		{"log.format", next.Log.Format != in.cfg.Log.Format},
+	} {
+		if d.differs {
+			ignored = append(ignored, d.name)
+		}
+	}
+	return proxyConfig(next, in.log), ignored, nil
+}
+
+// proxyConfig is the configuration in the proxy's own terms.
+func proxyConfig(c config.Config, log hclog.Logger) proxy.Config {
+	return proxy.Config{
+		Listen:     c.Listen,
+		MaxClients: c.MaxClients,
+		Upstream:   proxy.UpstreamConfig(c.Upstream),
+		Keyspaces:  c.Keyspaces,
+		Memory: proxy.MemoryConfig{
+			Budget:        lru.Budget{Max: c.Memory.Max, Threshold: c.Memory.Threshold, Target: c.Memory.Target},
+			CheckInterval: c.Memory.CheckInterval,
+			InactivityTTL: c.Memory.InactivityTTL,
+		},
+		Sync:    proxy.SyncConfig{Mode: proxy.SyncMode(c.Restore.Sync), Interval: c.Restore.SyncInterval, Wait: c.Restore.Wait},
+		Flush:   proxy.FlushPolicy(c.Flush),
+		Deny:    c.Deny,
+		Version: versionText(),
+		Logger:  log,
+	}
+}

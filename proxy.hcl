@@ -1,0 +1,48 @@
+# The configuration of credproxy. Everything but one keyspace and restore.postgres has a default; what is written
+# here, unless said otherwise, is that default. Check a change with: credproxy check --config proxy.hcl
+
+listen           = "127.0.0.1:6380"   # where clients connect; also "unix:///run/credproxy.sock"
+maxclients       = 10000
+shutdown_timeout = "30s"              # to finish and to save everything at SIGTERM
+
+# The Redis behind the proxy. Set its maxmemory-policy to noeviction: anything else tears sessions apart.
+upstream {
+  address  = "127.0.0.1:6379"
+  username = ""
+  password = env("REDIS_PASSWORD")    # of the proxy's own connections; clients authenticate with theirs
+}
+
+# Which keys belong to which session. {session} captures the session's id, * stands for any rest. Several keyspace
+# blocks may stand side by side, as long as no key can belong to two of them. There is no default.
+keyspace "baileys" {
+  keys = ["wa:auth:{session}:creds", "wa:auth:{session}:keys"]
+  # db = 6                            # only this logical database; without it, any
+}
+
+memory {
+  max            = "1GB"              # the budget; powers of 1024
+  threshold      = 80                 # percent of max at which eviction starts
+  target         = 70                 # percent of max at which it stops
+  check_interval = "5m"               # and sooner, when much has been written
+  inactivity_ttl = "168h"             # idle this long, a session leaves Redis (never Postgres); "0s": never
+}
+
+restore {
+  postgres      = env("DATABASE_URL") # for instance postgres://user:password@127.0.0.1:5432/credproxy
+  sync          = "behind"            # behind: acknowledged when Redis has it; through: when Postgres has it
+  sync_interval = "200ms"             # longest a change waits to be saved
+  wait          = "30s"               # longest a command waits for Postgres
+}
+
+flush = "deny"                        # FLUSHALL, FLUSHDB, SWAPDB: deny, or all (Postgres too)
+
+# deny = [...]                        # commands refused to clients; `credproxy check` prints the default, [] allows all
+
+admin {
+  listen = "127.0.0.1:9180"           # HTTP; "" for none
+}
+
+log {
+  level  = "info"                     # trace, debug, info, warn, error, off
+  format = "text"                     # text, json
+}

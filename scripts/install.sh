@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs what `make run` and `make test` need beside Go: redis-server and PostgreSQL. Does nothing when both are
+# there. Debian's packages would start both as system services; a policy file keeps them stopped, because credproxy
+# starts private ones of its own.
+set -euo pipefail
+
+has_postgres() {
+  command -v postgres >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ||
+    [ -x /usr/local/pgsql/bin/postgres ]
+}
+
+missing=()
+command -v redis-server >/dev/null 2>&1 || missing+=(redis-server)
+has_postgres || missing+=(postgresql)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+give_up() {
+  echo "install: $1. Please install: ${missing[*]}" >&2
+  exit 1
+}
+
+command -v apt-get >/dev/null 2>&1 || give_up "this system has no apt-get"
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  # -n: a build must not stop at a password prompt that nobody sees.
+  command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null ||
+    give_up "not root, and sudo is missing or wants a password"
+  as_root=(sudo -n)
+fi
+
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+fi
+
+install_missing() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y --no-install-recommends "${missing[@]}" </dev/null
+}
+
+echo "install: ${missing[*]}" >&2
+# The package lists of a fresh machine are empty or old: refresh them only when they turn out to be.
+install_missing || { "${as_root[@]}" apt-get update </dev/null && install_missing; } || give_up "apt-get failed"
+
+command -v redis-server >/dev/null 2>&1 && has_postgres || give_up "still not found after apt-get"
