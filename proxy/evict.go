@@ -94,7 +94,6 @@ func (e *evictor) close(r ref, run upstream.Run, cancel func()) (*victim, error)
 		dirty: d.dirty, marks: d.marks, skip: map[string]bool{},
 	}
 	g.state, d.flight, d.dirty, d.marks = evicting, v.fl, nil, nil
-	e.s.saver.queue.keys.Add(-int64(len(v.dirty)))
 	for key := range d.poison {
 		v.skip[key] = true
 	}
@@ -124,6 +123,7 @@ func (e *evictor) open(v *victim, next state) {
 			e.s.saver.queue.addLocked(v.ref)
 		}
 	}
+	e.s.saver.queue.keys.Add(-int64(len(v.dirty))) // those that were put back are counted anew
 	v.ref.sh.Unlock()
 	v.ref.endFlight(v.fl, next, nil)
 }
@@ -189,17 +189,19 @@ func (e *evictor) takeOut(ctx context.Context, db int, run upstream.Run, victims
 	}
 	cn := e.s.control.db(db).Conn()
 	defer cn.Close()
-	if err := e.watch(ctx, cn, victims); err != nil {
-		return resident, err
-	}
-	if err := e.save(ctx, cn, run, victims); err != nil {
-		return resident, err
+	err := e.watch(ctx, cn, victims)
+	if err == nil {
+		err = e.save(ctx, cn, run, victims)
 	}
 	e.s.barrier("evict-committed")
-	if ctx.Err() != nil { // somebody wants one of them: the last moment to give up
-		return resident, ctx.Err()
+	if err == nil {
+		err = ctx.Err() // somebody wants one of them: the last moment to give up
 	}
-	err := e.unlink(cn, victims)
+	if err != nil {
+		e.unwatch(cn)
+		return resident, err
+	}
+	err = e.unlink(cn, victims)
 	e.s.barrier("evict-unlinked")
 	switch {
 	case err == nil:
@@ -255,6 +257,15 @@ func (e *evictor) watch(ctx context.Context, cn *redis.Conn, victims []*victim) 
 		return fmt.Errorf("watch keys to evict: %w", err)
 	}
 	return nil
+}
+
+// unwatch clears a connection before it goes back to the pool: a watch left on it would fail a later EXEC of somebody else.
+func (e *evictor) unwatch(cn *redis.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
+	defer cancel()
+	if err := cn.Do(ctx, "UNWATCH").Err(); err != nil {
+		e.s.log.Debug("a connection could not be cleared of its watches, it is closed", "error", err)
+	}
 }
 
 // save reads the victims' keys and commits what differs from Postgres.
