@@ -19,6 +19,8 @@ const maxDirtyFields = 4096
 type mark struct {
 	gen  string // the value written; removal compares it, so that an old removal cannot take a new mark away
 	sure bool   // Redis has acknowledged it
+
+	doubt bool // it may be gone: its removal's outcome is unknown, or Redis was restarted
 }
 
 // writeScope is what a write command changed of one key.
@@ -27,6 +29,7 @@ type writeScope struct {
 	scope  keyspace.Scope
 	fields [][]byte // with keyspace.Fields: args that name them, every step-th
 	step   int
+	size   int // bytes that the command may have added
 }
 
 // beginWrite returns the generation with which the key must be marked in Redis before the write runs, "" if a mark is
@@ -38,6 +41,10 @@ func (s *sessions) beginWrite(r ref, key []byte, newGen func() string) string {
 	if m := d.marks[string(key)]; m != nil {
 		if m.sure {
 			return ""
+		}
+		if m.doubt {
+			// Not under the old generation: a removal that is still on its way would take the new mark too.
+			m.gen, m.doubt = newGen(), false
 		}
 		return m.gen // another client's mark is on its way on another connection: ours may be faster
 	}
@@ -85,6 +92,9 @@ func (s *sessions) dirtyLocked(r ref, w writeScope, q *saveQueue) uint64 {
 		q.keys.Add(1)
 	}
 	k.add(w)
+	if w.size > 0 {
+		r.sh.SetBytes(r.it, r.it.Bytes+int64(w.size)) // an upper bound; the saver measures where it can
+	}
 	q.addLocked(r)
 	return d.dirtySeq
 }

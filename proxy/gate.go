@@ -56,7 +56,7 @@ func (r ref) leave() {
 }
 
 // evictPatience is how long a command waits for an eviction before it asks it to give up.
-const evictPatience = 100 * time.Millisecond
+const evictPatience = 250 * time.Millisecond
 
 // loadRetry is the pause between two attempts to load while Postgres or Redis is away.
 const loadRetry = 100 * time.Millisecond
@@ -174,6 +174,9 @@ func (r ref) endFlight(fl *flight, next state, err error) {
 		r.sh.List(r.it)
 	} else {
 		r.sh.Unlist(r.it)
+	}
+	if g.more != nil && !g.unsavedLocked() {
+		g.more.announceLocked() // an eviction has saved what somebody waits for
 	}
 	g.restLocked()
 	r.sh.Unlock()

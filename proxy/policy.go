@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"credproxy/lru"
-	"credproxy/proxy/upstream"
 )
 
 // policy samples Redis's memory and decides when sessions go.
@@ -49,6 +49,8 @@ const (
 	lazyPatience = 2 * time.Second
 	// settle keeps a session that was restored a moment ago from being the next victim.
 	settle = time.Second
+	// fruitless is after how many batches without a result, one after the other, eviction gives up until it is asked again.
+	fruitless = 3
 	// roomPatience is the longest that a write or a restore waits for room when memory is full.
 	roomPatience = 2 * time.Second
 )
@@ -171,7 +173,7 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 		p.s.alarms.full(false, m)
 		return 0, nil
 	}
-	for {
+	for idle := 0; ; {
 		excess := m.used - p.target()
 		if excess <= 0 {
 			p.s.alarms.full(false, m)
@@ -183,8 +185,12 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 			return total, err
 		}
 		if n == 0 {
-			p.s.alarms.full(p.config().Budget.Over(m.used), m)
-			return total, nil
+			if idle++; idle >= fruitless {
+				p.s.alarms.full(p.config().Budget.Over(m.used), m)
+				return total, nil
+			}
+		} else {
+			idle = 0
 		}
 		if m, err = p.settled(ctx); err != nil {
 			return total, err
@@ -198,23 +204,19 @@ func (p *policy) target() int64 {
 	return b.Max / 100 * int64(b.Target)
 }
 
-// free evicts the least recently used sessions until about excess bytes are gone; fewer if fewer may go.
+// free evicts one batch of the least recently used sessions, of about excess bytes, fewer if fewer may go. What it really freed
+// is for the next sample to say: sizes are estimates.
 func (p *policy) free(ctx context.Context, excess int64) (int, error) {
-	total := 0
-	for excess > 0 && ctx.Err() == nil {
-		batch := p.pick(min(excess, evictBytes))
-		if len(batch) == 0 {
-			return total, nil
-		}
-		n, freed, err := p.s.evictor.evict(ctx, batch)
-		total += n
-		if err != nil && n == 0 {
-			return total, err
-		}
-		excess -= max(freed, 1)
-		p.announce()
+	batch := p.pick(min(excess, evictBytes))
+	if len(batch) == 0 {
+		return 0, nil
 	}
-	return total, ctx.Err()
+	n, _, err := p.s.evictor.evict(ctx, batch)
+	p.announce()
+	if n > 0 || errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return n, nil // a session of the batch was wanted, so all stayed: the others are tried again
+	}
+	return n, err
 }
 
 // pick chooses victims: the least recently used sessions that may go, up to about so many bytes.
@@ -226,22 +228,29 @@ func (p *policy) pick(want int64) []ref {
 	if len(items) == 0 { // better one that has just come than none
 		items = p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run) })
 	}
-	return p.upTo(items, want, run)
+	return p.upTo(items, want)
 }
 
-func (p *policy) upTo(items []*item, want int64, _ upstream.Run) []ref {
+func (p *policy) upTo(items []*item, want int64) []ref {
 	var refs []ref
+	least := p.averageSize() / 2 // of a session whose size is not known yet
 	for _, it := range items {
 		sh := p.s.sessions.table.ShardString(it.Key)
 		refs = append(refs, ref{sh, it})
 		sh.Lock()
-		want -= max(it.Bytes, 1)
+		want -= max(it.Bytes, least, 1)
 		sh.Unlock()
 		if want <= 0 {
 			break
 		}
 	}
 	return refs
+}
+
+// averageSize is what a resident session takes on average, in bytes.
+func (p *policy) averageSize() int64 {
+	last, _, _ := p.snapshot()
+	return last.used / int64(max(p.s.sessions.table.Listed(), 1))
 }
 
 // inactive evicts sessions that nothing has touched for inactivity_ttl.
@@ -258,7 +267,7 @@ func (p *policy) inactive(ctx context.Context) {
 		if len(items) == 0 {
 			return
 		}
-		n, _, err := p.s.evictor.evict(ctx, p.upTo(items, evictBytes, run))
+		n, _, err := p.s.evictor.evict(ctx, p.upTo(items, evictBytes))
 		p.s.stats.inactivity.Add(int64(n))
 		if err != nil && ctx.Err() == nil {
 			p.s.alarms.policy(err)
@@ -281,8 +290,14 @@ func (p *policy) rescue(ctx context.Context) int {
 	p.enforcer.Lock()
 	defer p.enforcer.Unlock()
 	if m, serr := p.sample(ctx); serr == nil && m.maxmem > 0 {
-		n, err = p.free(ctx, max(m.raw-m.maxmem*9/10, 64<<10))
-		_, _ = p.settled(ctx)
+		for goal := m.maxmem * 9 / 10; serr == nil && m.raw > goal; {
+			k, ferr := p.free(ctx, max(m.raw-goal, 64<<10))
+			n, err = n+k, ferr
+			if k == 0 {
+				break
+			}
+			m, serr = p.settled(ctx)
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		p.s.alarms.policy(err)

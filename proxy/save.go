@@ -38,7 +38,7 @@ type saver struct {
 
 // saveQueue holds the sessions with something to save.
 type saveQueue struct {
-	keys   atomic.Int64  // dirty keys in all sessions
+	keys   atomic.Int64  // dirty keys in all sessions, those that are being saved included
 	seq    atomic.Uint64 // of changes
 	oldest atomic.Int64  // when the oldest change not saved yet was made, unix milliseconds, 0: none; at most one pass too old
 	kick   chan struct{} // wakes the saver before its interval is over
@@ -108,6 +108,7 @@ type job struct {
 	id   session.ID
 	keys map[string]*dirtyKey
 	seq  uint64
+	run  upstream.Run // in which the keys were taken, and must be read
 	done chan struct{}
 	heat session.Heat
 
@@ -194,10 +195,15 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		v.queue.addLocked(r) // the flight is over soon
 		return nil
 	}
-	j := &job{ref: r, id: v.s.sessions.id(r.it.Key), keys: map[string]*dirtyKey{}, seq: d.dirtySeq, done: make(chan struct{})}
+	j := &job{ref: r, id: v.s.sessions.id(r.it.Key), keys: map[string]*dirtyKey{}, seq: d.dirtySeq, run: run, done: make(chan struct{})}
 	for name, k := range d.dirty {
 		if d.held[name] > 0 {
 			j.seq = 0
+			continue
+		}
+		if _, bad := d.poison[name]; bad { // Redis lacks it because it cannot be restored, not because it was deleted
+			delete(d.dirty, name)
+			v.queue.keys.Add(-1)
 			continue
 		}
 		j.keys[name] = k
@@ -208,7 +214,6 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 	}
 	j.heat = session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes}
 	d.saving = j.done
-	v.queue.keys.Add(-int64(len(j.keys)))
 	return j
 }
 
@@ -226,6 +231,9 @@ func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job) error {
 	}
 	// The marks go while the sessions still count as being saved: an eviction must not leave one behind.
 	uerr := v.s.meta.unmark(ctx, db, pairs)
+	if err == nil {
+		v.measure(ctx, db, jobs)
+	}
 	for _, j := range jobs {
 		v.finish(j, uerr != nil)
 	}
@@ -236,7 +244,6 @@ func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job) error {
 func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]map[string]*dirtyKey, err error) {
 	v.s.flushing.RLock()
 	defer v.s.flushing.RUnlock()
-	run := v.s.runs.Current()
 	var wants []wanted
 	var owner []*job
 	for _, j := range jobs {
@@ -249,7 +256,8 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 	if err != nil {
 		return nil, err
 	}
-	if err := v.s.control.checkRun(run); err != nil {
+	// The run of the taking, not of now: a restart in between would make everything that Redis has lost look deleted (S3).
+	if err := v.s.control.checkRun(jobs[0].run); err != nil {
 		return nil, err
 	}
 	again = map[ref]map[string]*dirtyKey{}
@@ -311,6 +319,7 @@ func (v *saver) settle(j *job, again map[string]*dirtyKey, err error) {
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	d := r.it.Value.detailLocked()
+	defer v.queue.keys.Add(-int64(len(j.keys))) // after those that are put back are counted anew
 	switch {
 	case err != nil:
 		d.putBackLocked(j.keys, &v.queue)
@@ -318,10 +327,7 @@ func (v *saver) settle(j *job, again map[string]*dirtyKey, err error) {
 		d.putBackLocked(again, &v.queue)
 	case j.seq > d.savedSeq:
 		d.savedSeq = j.seq
-		if d.saved != nil {
-			close(d.saved)
-			d.saved = nil
-		}
+		d.announceLocked()
 	}
 }
 
@@ -345,7 +351,7 @@ func (j *job) takeMarks() (pairs []any) {
 	return pairs
 }
 
-// finish ends the save; marks that could not be removed from Redis are remembered.
+// finish ends the save; marks that may still be in Redis are remembered.
 func (v *saver) finish(j *job, keepMarks bool) {
 	r := j.ref
 	r.sh.Lock()
@@ -359,6 +365,7 @@ func (v *saver) finish(j *job, keepMarks bool) {
 				d.marks = map[string]*mark{}
 			}
 			if d.marks[key] == nil {
+				m.sure, m.doubt = false, true
 				d.marks[key] = m
 			}
 		}
@@ -366,18 +373,64 @@ func (v *saver) finish(j *job, keepMarks bool) {
 	if len(d.dirty)+len(d.marks) > 0 {
 		v.queue.addLocked(r) // failed, changed again, or in use: look again
 	}
+	if !r.it.Value.unsavedLocked() {
+		d.announceLocked()
+	}
 	r.it.Value.restLocked()
+}
+
+// measure asks Redis how large the saved sessions are, where all of a session's keys follow from its id. A size that cannot be
+// had stays as it was: it is an estimate.
+func (v *saver) measure(ctx context.Context, db int, jobs []*job) {
+	sizes := make([][]*redis.IntCmd, len(jobs))
+	_, _ = v.s.control.db(db).Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, j := range jobs {
+			keys, wild := v.s.sessions.literals(j.id)
+			if wild {
+				continue
+			}
+			for _, key := range keys {
+				sizes[i] = append(sizes[i], p.MemoryUsage(ctx, key))
+			}
+		}
+		return nil
+	})
+	for i, j := range jobs {
+		var sum int64
+		for _, cmd := range sizes[i] {
+			sum += cmd.Val()
+		}
+		if sum > 0 {
+			j.ref.sh.Lock()
+			j.ref.sh.SetBytes(j.ref.it, sum)
+			j.ref.sh.Unlock()
+		}
+	}
 }
 
 // newGen returns a mark's generation: no other mark of any process has it.
 func (v *saver) newGen() string { return fmt.Sprintf("%s%x", tmpToken, v.gen.Add(1)) }
+
+// unsavedLocked reports whether some change waits to be saved or is being saved.
+func (g *gate) unsavedLocked() bool {
+	d := g.more
+	return d != nil && (len(d.dirty) > 0 || d.saving != nil || g.state == evicting)
+}
+
+// announceLocked wakes those who wait for a save; they look for themselves.
+func (d *detail) announceLocked() {
+	if d.saved != nil {
+		close(d.saved)
+		d.saved = nil
+	}
+}
 
 // waitSaved returns when a session's changes up to seq are in Postgres.
 func (v *saver) waitSaved(ctx context.Context, r ref, seq uint64) error {
 	for {
 		r.sh.Lock()
 		d := r.it.Value.more
-		if d == nil || d.savedSeq >= seq || r.it.Value.state == evicted {
+		if d == nil || d.savedSeq >= seq || !r.it.Value.unsavedLocked() { // savedSeq starts anew when a session was at rest
 			r.sh.Unlock()
 			return nil
 		}
@@ -407,6 +460,13 @@ func (v *saver) sync(ctx context.Context) (int64, error) {
 		seq uint64
 	}
 	var places []place
+	for _, fl := range v.evictions() { // they save too, or put back what they have taken
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 	v.s.sessions.table.Range(func(sh *shard, it *item) bool {
 		d := it.Value.more
 		if it.Value.state == resident && d != nil && (len(d.dirty) > 0 || d.saving != nil) {
@@ -420,6 +480,17 @@ func (v *saver) sync(ctx context.Context) (int64, error) {
 		}
 	}
 	return v.saved.Load() - before, nil
+}
+
+// evictions lists the evictions that are under way.
+func (v *saver) evictions() (flights []*flight) {
+	v.s.sessions.table.Range(func(_ *shard, it *item) bool {
+		if it.Value.state == evicting {
+			flights = append(flights, it.Value.more.flight)
+		}
+		return true
+	})
+	return flights
 }
 
 // lag returns how long the oldest unsaved change has waited, in milliseconds.

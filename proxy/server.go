@@ -54,6 +54,7 @@ type Server struct {
 
 	listener *resp.Listener
 	front    *redcon.Server
+	drained  chan struct{} // closed when redcon may learn that the listener is closed
 	closing  atomic.Bool
 	// barrier is called at named points of the durable protocol; it does nothing outside crash tests.
 	barrier func(name string)
@@ -72,7 +73,8 @@ func New(cfg Config, store Store) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, store: store, table: keyspace.NewTable(), sessions: table,
-		loads: make(chan struct{}, maxLoads), started: time.Now(), barrier: func(string) {}}
+		loads: make(chan struct{}, maxLoads), started: time.Now(), barrier: func(string) {},
+		drained: make(chan struct{})}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.runs = upstream.NewRuns(func(run upstream.Run, id string) {
 		if run > 1 {
@@ -88,6 +90,7 @@ func New(cfg Config, store Store) (*Server, error) {
 	s.remover = &remover{s: s, reqs: make(chan *removalReq)}
 	s.evictor = &evictor{s: s}
 	s.adopter = &adopter{s: s}
+	s.meta.adopted = s.adopter.done
 	s.policy = newPolicy(s, cfg.Memory)
 	s.clients.init()
 	s.rules.Store(newRules(s.table, cfg))
@@ -100,16 +103,18 @@ func (s *Server) Listen(ctx context.Context) error {
 	if err := s.checkUpstream(ctx); err != nil {
 		return err
 	}
-	if err := s.recover(ctx); err != nil {
+	// The plan comes first: recover prepares databases, and that notes those with nothing to adopt.
+	if err := s.adopter.plan(ctx); err != nil {
 		return fmt.Errorf("recover state from Redis: %w", err)
 	}
-	if err := s.adopter.plan(ctx); err != nil {
+	if err := s.recover(ctx); err != nil {
 		return fmt.Errorf("recover state from Redis: %w", err)
 	}
 	ln, err := listen(s.cfg.Listen)
 	if err != nil {
 		return err
 	}
+	s.front = redcon.NewServerNetwork("", "", s.handle, s.accept, s.closed)
 	s.listener = resp.NewListener(ln, resp.ListenerConfig{
 		Limits: resp.DefaultLimits(), MaxClients: s.cfg.MaxClients, WriteTimeout: time.Minute,
 		OnAcceptError: func(err error) {
@@ -155,12 +160,26 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Serve starts the proxy's own work and serves clients until Shutdown.
 func (s *Server) Serve() error {
 	s.begin()
-	s.front = redcon.NewServerNetwork("", "", s.handle, s.accept, s.closed)
-	err := s.front.Serve(s.listener)
+	err := s.front.Serve(patientListener{s.listener, s.drained})
 	if s.closing.Load() {
 		return nil
 	}
 	return err
+}
+
+// patientListener reports the end of listening only when every client has been drained: redcon cuts all connections off as soon
+// as it hears of it.
+type patientListener struct {
+	net.Listener
+	drained <-chan struct{}
+}
+
+func (l patientListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.drained
+	}
+	return conn, err
 }
 
 // begin starts every goroutine that lives as long as the proxy.
@@ -228,13 +247,11 @@ func (s *Server) SetEnforcer(owner bool) { s.notOwner.Store(!owner) }
 // error says what could not be saved before ctx ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing.Store(true)
-	if s.front != nil {
-		s.front.Close()
-	}
 	if s.listener != nil {
 		s.listener.Close()
 	}
 	s.clients.drain(ctx)
+	close(s.drained)
 	err := s.saveAll(ctx)
 	s.flushHeat(ctx, 0)
 	s.stop()
