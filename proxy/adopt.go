@@ -72,7 +72,7 @@ func (a *adopter) plan(ctx context.Context) error {
 		if err != nil && err != redis.Nil {
 			return fmt.Errorf("read adoption state of database %d: %w", db, err)
 		}
-		if id != a.s.runs.ID() {
+		if id != a.s.sessions.adoptionMark(a.s.runs.ID()) {
 			a.set(db, true)
 		}
 	}
@@ -100,7 +100,7 @@ func (a *adopter) run(ctx context.Context) {
 }
 
 func (a *adopter) scan(ctx context.Context, db int) error {
-	cl, id := a.s.control.db(db), a.s.runs.ID()
+	cl, mark := a.s.control.db(db), a.s.sessions.adoptionMark(a.s.runs.ID())
 	start, found := time.Now(), 0
 	var cursor uint64
 	for {
@@ -126,7 +126,7 @@ func (a *adopter) scan(ctx context.Context, db int) error {
 	if _, err := a.s.saver.sync(ctx); err != nil {
 		return fmt.Errorf("save adopted keys: %w", err)
 	}
-	if err := cl.Set(ctx, adoptedKey, id, 0).Err(); err != nil {
+	if err := cl.Set(ctx, adoptedKey, mark, 0).Err(); err != nil {
 		return fmt.Errorf("note adoption: %w", err)
 	}
 	a.set(db, false)
@@ -149,11 +149,16 @@ func (a *adopter) breathe(ctx context.Context) error {
 	}
 }
 
-// adopt makes a session's key dirty and its session resident; it returns 1 for a key of a session.
+// adopt makes a session's key dirty and its session resident; it returns 1 for a key of a session. A session that is resident
+// is not touched: that the proxy was started is no access.
 func (a *adopter) adopt(ctx context.Context, db int, key string) (int, error) {
 	identity, ok := a.s.sessions.match(nil, db, []byte(key))
 	if !ok {
 		return 0, nil
+	}
+	w := writeScope{key: []byte(key)}
+	if a.s.dirtyIfResident(identity, w) {
+		return 1, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.s.cfg.Sync.Wait)
 	defer cancel()
@@ -161,6 +166,19 @@ func (a *adopter) adopt(ctx context.Context, db int, key string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	a.s.sessions.endWrite(r, writeScope{key: []byte(key)}, &a.s.saver.queue)
+	a.s.sessions.endWrite(r, w, &a.s.saver.queue)
 	return 1, nil
+}
+
+// dirtyIfResident makes a key dirty if its session is resident in the current run of Redis.
+func (s *Server) dirtyIfResident(identity []byte, w writeScope) bool {
+	sh := s.sessions.table.Shard(identity)
+	sh.Lock()
+	defer sh.Unlock()
+	it := sh.Get(identity)
+	if it == nil || it.Value.state != resident || it.Value.run != s.runs.Current() {
+		return false
+	}
+	s.sessions.dirtyLocked(ref{sh, it}, w, &s.saver.queue)
+	return true
 }

@@ -29,7 +29,7 @@ func (c *client) block(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	c.g.entries = append(c.g.entries, e)
 	defer c.g.reset()
 	if c.relaying() {
-		c.sendRelayed()
+		c.sendRelayed(c.waitUnlessGone)
 		return
 	}
 	c.write() // what was answered before must not wait
@@ -59,7 +59,7 @@ var errClientGone = errors.New("the client has gone")
 
 // waitUnlessGone waits for the call while it watches the client.
 func (c *client) waitUnlessGone() error {
-	ctx, cancel := context.WithCancel(c.ctx)
+	ctx, cancel := context.WithCancel(c.blocked)
 	defer cancel()
 	hangup := make(chan bool, 1)
 	go func() { hangup <- c.conn.Hangup(ctx) }()

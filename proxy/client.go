@@ -22,6 +22,8 @@ type client struct {
 	created time.Time
 	ctx     context.Context // ends when the proxy wants the client to end
 	cancel  context.CancelFunc
+	blocked context.Context // ends when a command that blocks must not go on; with ctx at the latest
+	unblock context.CancelFunc
 
 	ident  upstream.Identity
 	authed bool
@@ -38,6 +40,7 @@ type client struct {
 	idBuf   []byte
 
 	own      *upstream.Conn // a connection of its own, while its state needs one
+	ownOver  chan struct{}  // ends watchOwn; nil if it does not run
 	tx       *transaction   // between MULTI and EXEC
 	watching bool           // a WATCH is in force
 	watched  []ref          // sessions with watched keys
@@ -75,12 +78,16 @@ func (s *Server) accept(rc redcon.Conn) bool {
 	}
 	c := &client{s: s, conn: conn, created: time.Now(), call: upstream.NewCall()}
 	c.ctx, c.cancel = context.WithCancel(s.base)
+	c.blocked, c.unblock = context.WithCancel(c.ctx)
 	c.ident = upstream.Identity{Proto: 2}
 	c.authed = !s.greeting.needsAuth.Load()
 	c.conn.SetAuthenticated(c.authed)
 	c.info = clientInfo{proto: 2, multi: -1, user: "default", lastAt: c.created}
-	s.clients.add(c)
 	rc.SetContext(c)
+	if !s.clients.add(c) {
+		c.cancel()
+		return false
+	}
 	return true
 }
 
@@ -98,6 +105,9 @@ func (s *Server) closed(rc redcon.Conn, _ error) {
 // handle runs one batch: a command and everything that has arrived behind it.
 func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 	c := rc.Context().(*client)
+	if c.quit {
+		return // redcon hands over what had arrived before the client was disconnected
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			// A defect of ours must cost this client, not the others. Arguments and values stay out of the log.
@@ -132,7 +142,11 @@ func (c *client) begin() {
 // exec takes one command: into the group that goes upstream together, or to a handler of its own.
 func (c *client) exec(args [][]byte, raw []byte) {
 	c.s.stats.commands.Add(1)
-	cmd := c.s.lookup(args)
+	cmd, err := c.lookup(args)
+	if err != nil {
+		c.reply(errorReply(nil, textUnavailable(err)))
+		return
+	}
 	h := c.s.handlerOf(cmd)
 	if h != nil && h.always {
 		c.flush()
@@ -141,7 +155,7 @@ func (c *client) exec(args [][]byte, raw []byte) {
 	}
 	switch {
 	case !c.authed:
-		c.reply(errorReply(nil, textNoAuth))
+		c.reply(errorReply(nil, c.noAuth(cmd, args)))
 	case c.monitor:
 		c.toOwn(raw)
 	case c.tx != nil && (h == nil || !h.inTx):
@@ -164,6 +178,20 @@ func (c *client) exec(args [][]byte, raw []byte) {
 	}
 }
 
+// noAuth is the answer to a command before authentication. Redis looks at the command first, so it says what it would not run
+// anyway.
+func (c *client) noAuth(cmd *keyspace.Command, args [][]byte) string {
+	switch {
+	case cmd == nil && !isOwnCommand(args[0]) && c.s.table.Lookup(args[:1]) == nil:
+		return textUnknownCommand(args)
+	case cmd != nil && !cmd.ArityOK(len(args)):
+		return textArity(cmd.Name)
+	case cmd != nil && cmd.Name == "EXEC":
+		return textExecNoAuth
+	}
+	return textNoAuth
+}
+
 // handlerOf returns the handler of a command, nil for one that just goes upstream.
 func (s *Server) handlerOf(cmd *keyspace.Command) *handler {
 	if cmd == nil || cmd.Index >= len(s.greeting.handlers) {
@@ -174,7 +202,7 @@ func (s *Server) handlerOf(cmd *keyspace.Command) *handler {
 
 func (c *client) handleWith(h *handler, cmd *keyspace.Command, args [][]byte, raw []byte) {
 	if !cmd.ArityOK(len(args)) {
-		c.reply(errorReply(nil, textArity(cmd.Name)))
+		c.wrongArity(cmd)
 		return
 	}
 	h.run(c, cmd, args, raw)
@@ -234,6 +262,7 @@ func (c *client) push(frame []byte) {
 
 // abort gives everything back after a defect, so that no session stays busy.
 func (c *client) abort() {
+	c.quit = true
 	c.g.abandon(c.s)
 	c.dropState()
 }
@@ -245,6 +274,7 @@ func (c *client) dropState() {
 		c.tx = nil
 	}
 	c.unwatch()
+	c.unwatchOwn()
 	if c.own != nil {
 		c.own.Abandon()
 		c.own = nil
@@ -253,21 +283,27 @@ func (c *client) dropState() {
 
 // clients is the registry of connected clients.
 type clients struct {
-	mu   sync.Mutex // guards all and next
-	all  map[int64]*client
-	next int64
-	wg   sync.WaitGroup
+	mu     sync.Mutex // guards all, next and closed
+	all    map[int64]*client
+	next   int64
+	closed bool
+	wg     sync.WaitGroup
 }
 
 func (cs *clients) init() { cs.all = map[int64]*client{} }
 
-func (cs *clients) add(c *client) {
+// add registers a client; false: the proxy is shutting down.
+func (cs *clients) add(c *client) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	if cs.closed {
+		return false
+	}
 	cs.next++
 	c.id = cs.next
 	cs.all[c.id] = c
 	cs.wg.Add(1)
+	return true
 }
 
 func (cs *clients) remove(c *client) {
@@ -295,12 +331,13 @@ func (cs *clients) count() int {
 	return len(cs.all)
 }
 
-// drain ends idle clients at once and the others when their batch is over; after half of ctx's time it ends them anyway.
-func (cs *clients) drain(ctx context.Context) {
-	for _, c := range cs.list() {
-		c.conn.SetReadDeadline(time.Unix(1, 0))
-		c.cancel() // blocked commands end
-	}
+// drain ends idle clients and commands that block at once, and the other clients when their batch is over. After half of ctx's
+// time it ends them anyway, in the last resort with lost, which takes the connections to Redis from them.
+func (cs *clients) drain(ctx context.Context, lost func()) {
+	cs.mu.Lock()
+	cs.closed = true
+	cs.mu.Unlock()
+	cs.nudge()
 	gone := make(chan struct{})
 	go func() {
 		cs.wg.Wait()
@@ -312,14 +349,44 @@ func (cs *clients) drain(ctx context.Context) {
 	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
+	again := time.NewTicker(nudgeEvery)
+	defer again.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-gone:
+			return
+		case <-again.C:
+			cs.nudge() // a client that was giving its large buffer back has taken the first for that
+		case <-timer.C:
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		}
+	}
+	for _, c := range cs.list() {
+		c.cancel()
+		c.conn.Close()
+	}
+	timer.Reset(lastPatience)
 	select {
 	case <-gone:
 		return
 	case <-timer.C:
-	case <-ctx.Done():
 	}
-	for _, c := range cs.list() {
-		c.conn.Close()
-	}
+	lost() // they wait for a Redis that does not answer
 	<-gone
 }
+
+// nudgeEvery is how often a client that should end is told so.
+const nudgeEvery = 50 * time.Millisecond
+
+// nudge ends the wait of clients for their next command, and commands that block.
+func (cs *clients) nudge() {
+	for _, c := range cs.list() {
+		c.conn.SetReadDeadline(time.Unix(1, 0))
+		c.unblock()
+	}
+}
+
+// lastPatience is how long clients that were disconnected may take to notice.
+const lastPatience = time.Second

@@ -97,7 +97,7 @@ func (c *client) cmdHello(_ *keyspace.Command, args [][]byte, _ []byte) {
 		}
 	}
 	if !c.authed {
-		c.reply(errorReply(nil, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"))
+		c.reply(errorReply(nil, textHelloNoAuth(&c.s.greeting)))
 		return
 	}
 	c.ident.Proto = id.Proto

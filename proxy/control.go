@@ -91,7 +91,11 @@ func (c *control) askRun() (upstream.Run, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask Redis which run it is: %w", err)
 	}
-	return c.runs.Observe(upstream.RunID([]byte(info))), nil
+	id := upstream.RunID([]byte(info))
+	if id == "" {
+		return 0, errors.New("ask Redis which run it is: INFO names no run_id")
+	}
+	return c.runs.Observe(id), nil
 }
 
 // databases lists the logical databases that hold keys.

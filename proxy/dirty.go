@@ -56,6 +56,13 @@ func (s *sessions) beginWrite(r ref, key []byte, newGen func() string) string {
 	return m.gen
 }
 
+// doubtLocked says of all marks that they may be gone from Redis.
+func (d *detail) doubtLocked() {
+	for _, m := range d.marks {
+		m.sure, m.doubt = false, true
+	}
+}
+
 // marked records that Redis has acknowledged a mark.
 func (r ref) marked(key []byte, gen string) {
 	r.sh.Lock()

@@ -13,9 +13,9 @@
 //
 // # Lock order
 //
-// A goroutine that holds a lock takes only locks that stand further down. No lock but the first two is held over I/O, and
-// nothing that serves a client waits for the first.
+// A goroutine that holds a lock takes only locks that stand further down. No lock but the first three is held over I/O.
 //
+//	Server.life         whether the proxy's tasks run: Serve, Shutdown, and a reload with new keyspaces
 //	policy.enforcer     one enforcement of the memory policy at a time
 //	Server.flushing     for writing by FLUSHALL and its like, for reading by saves, evictions and restores
 //	lru.Table.searching one search for victims at a time

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -107,10 +108,6 @@ func (e *evictor) open(v *victim, next state) {
 	switch {
 	case next == evicted:
 		d.poison = nil
-		if d.saved != nil { // whoever waits for a save has it
-			close(d.saved)
-			d.saved = nil
-		}
 		if v.gone && v.ref.it.Value.busy == 0 {
 			v.ref.sh.Remove(v.ref.it) // nothing to remember of a session that does not exist
 		}
@@ -138,7 +135,8 @@ func (e *evictor) evict(ctx context.Context, refs []ref) (n int, freed int64, er
 	}
 	for db, refs := range byDB {
 		k, f, berr := e.batch(ctx, db, refs)
-		if errors.Is(berr, redis.TxFailedErr) && len(refs) > 1 { // the side door wrote to one of them: find out which
+		if odd := new(errNotEvictable); len(refs) > 1 && k == 0 && (errors.Is(berr, redis.TxFailedErr) || errors.As(berr, odd)) {
+			// One of them cannot go, since the side door wrote to it: find out which.
 			for _, r := range refs {
 				k1, f1, _ := e.batch(ctx, db, []ref{r})
 				k, f = k+k1, f+f1
@@ -206,7 +204,9 @@ func (e *evictor) takeOut(ctx context.Context, db int, run upstream.Run, victims
 	switch {
 	case err == nil:
 		return evicted, nil
-	case errors.Is(err, redis.TxFailedErr) || isReply(err):
+	case strings.HasPrefix(err.Error(), "EXECABORT"):
+		return e.takeOutFull(ctx, cn, run, victims)
+	case errors.Is(err, redis.TxFailedErr):
 		return resident, fmt.Errorf("evict from Redis: %w", err)
 	}
 	return unknown, fmt.Errorf("evict from Redis: %w", err)
@@ -283,6 +283,7 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 	if err := e.s.control.checkRun(run); err != nil {
 		return err
 	}
+	e.s.barrier("evict-read")
 	changes := make([]session.Change, 0, len(victims))
 	for _, v := range victims {
 		mine := readings[:len(v.keys)]
@@ -303,7 +304,7 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 			changes = append(changes, c)
 		}
 	}
-	if len(changes) == 0 {
+	if len(changes) == 0 || planted("save-skipped") {
 		return nil
 	}
 	if _, err := e.s.store.Save(ctx, changes, time.Now().UnixMilli()); err != nil {

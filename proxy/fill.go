@@ -83,6 +83,9 @@ func (f *filler) grown(n int) error {
 
 func (f *filler) text(k *session.Key) {
 	args := []any{"SET", k.Name, k.Value, "NX"}
+	if planted("restore-overwrites") {
+		args = args[:3]
+	}
 	if k.ExpireAt > 0 {
 		args = append(args, "PXAT", k.ExpireAt)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"credproxy/internal/resp"
@@ -40,6 +41,7 @@ type touch struct {
 	write  writeScope
 	gen    string // of the mark that must be in Redis before, "" for none
 	held   bool
+	over   bool // finished: the session is left
 }
 
 const (
@@ -79,7 +81,7 @@ func (c *client) makeRoom(n int) {
 func (c *client) connect() error {
 	if c.own != nil {
 		c.g.conn = c.own
-		return c.own.Err()
+		return c.ownErr()
 	}
 	if c.g.conn != nil {
 		return nil
@@ -159,6 +161,7 @@ func (c *client) keysOf(cmd *keyspace.Command, args [][]byte) []keyspace.KeyArg 
 func (c *client) touchAll(cmd *keyspace.Command, keys []keyspace.KeyArg, args [][]byte, db int,
 	pass func(t touch) (bool, error)) (bool, error) {
 	target, other := cmd.TargetDB(args) // MOVE and COPY ... DB change a key in another database as well
+	other = other && !c.refusesDB(target)
 	for i, k := range keys {
 		key := args[k.Index]
 		if keyspace.Own(key) {
@@ -182,6 +185,15 @@ func (c *client) touchAll(cmd *keyspace.Command, keys []keyspace.KeyArg, args []
 		}
 	}
 	return true, nil
+}
+
+// refusesDB reports whether Redis has no such database: it then refuses MOVE and COPY, and there is nothing there to gate.
+func (c *client) refusesDB(db int) bool {
+	id := c.s.ownIdentity(2)
+	id.DB = db
+	_, err := c.s.upstream.Shared(c.ctx, id)
+	var refused *upstream.RefusedError
+	return errors.As(err, &refused)
 }
 
 func writeOf(cmd *keyspace.Command, k keyspace.KeyArg, args [][]byte) writeScope {
@@ -240,6 +252,7 @@ func (c *client) touchSlowly(cmd *keyspace.Command, keys []keyspace.KeyArg, args
 		}
 		c.undo(from)
 		if c.own != nil {
+			c.quit = true
 			return unavailableError{errors.New("the upstream Redis was restarted, the state of the connection is lost")}
 		}
 		c.g.conn = nil
@@ -281,7 +294,7 @@ func (c *client) flush() {
 		}
 	}
 	if c.relaying() {
-		c.sendRelayed()
+		c.sendRelayed(c.call.Wait)
 	} else {
 		c.send()
 	}
@@ -308,33 +321,57 @@ func (g *group) abandon(s *Server) {
 
 // removeFirst commits in Postgres what the group is about to remove from Redis.
 func (c *client) removeFirst() error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
+	defer cancel()
+	if err := c.markRemovals(ctx); err != nil {
+		return unavailableError{err}
+	}
 	var removals []session.Removal
 	for i := range c.g.touches {
 		if t := &c.g.touches[i]; t.access == keyspace.Remove {
-			removals = append(removals, c.s.hold(t))
+			rem, err := c.s.hold(ctx, t)
+			if err != nil {
+				return err
+			}
+			removals = append(removals, rem)
 		}
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
-	defer cancel()
 	return c.s.remover.remove(ctx, removals)
 }
 
+// markRemovals marks the keys that the group is about to remove: were the proxy killed between the two halves of a removal, an
+// unmarked key would pass for saved.
+func (c *client) markRemovals(ctx context.Context) error {
+	byDB := map[int][]*touch{}
+	for i := range c.g.touches {
+		if t := &c.g.touches[i]; t.access == keyspace.Remove && t.gen != "" {
+			byDB[t.db] = append(byDB[t.db], t)
+		}
+	}
+	for db, touches := range byDB {
+		if err := c.s.markAll(ctx, db, touches); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // hold holds a key that is going to be removed and says what goes.
-func (s *Server) hold(t *touch) session.Removal {
-	t.ref.hold(string(t.key))
+func (s *Server) hold(ctx context.Context, t *touch) (session.Removal, error) {
 	t.held = true
+	err := t.ref.hold(ctx, string(t.key))
 	rem := session.Removal{Session: s.sessions.id(t.ref.it.Key), Key: string(t.key)}
 	if t.write.scope == keyspace.Fields {
 		for i := 0; i < len(t.write.fields); i += t.write.step {
 			rem.Fields = append(rem.Fields, string(t.write.fields[i]))
 		}
 	}
-	return rem
+	return rem, err
 }
 
 // refuseRemovals answers the commands whose removals could not be committed; they are not sent.
 func (c *client) refuseRemovals(err error) {
-	text := errorReply(nil, textTryAgain(err))
+	text := errorReply(nil, gateText(err))
 	for i := range c.g.entries {
 		e := &c.g.entries[i]
 		for j := e.touches[0]; j < e.touches[1]; j++ {
@@ -347,6 +384,7 @@ func (c *client) refuseRemovals(err error) {
 
 // request builds what is sent; marks stand in front of the command that needs them. n is how many replies will come.
 func (c *client) request() (req []byte, n int, err error) {
+	c.call.Replies, c.call.Ends = c.call.Replies[:0], c.call.Ends[:0] // if nothing is sent, nothing was answered
 	req = c.g.req[:0]
 	direct := c.marksTravel()
 	for i := range c.g.entries {
@@ -356,7 +394,7 @@ func (c *client) request() (req []byte, n int, err error) {
 		}
 		for j := e.touches[0]; j < e.touches[1]; j++ {
 			t := &c.g.touches[j]
-			if t.gen == "" {
+			if t.gen == "" || planted("mark-missing") {
 				continue
 			}
 			if !direct || t.db != c.ident.DB {
@@ -393,23 +431,48 @@ func appendMark(req []byte, t *touch) []byte {
 func (s *Server) markNow(ctx context.Context, t *touch) error {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	if err := s.control.db(t.db).HSet(ctx, dirtyMarks, string(t.key), t.gen).Err(); err != nil {
+	if err := s.meta.mark(ctx, t.db, t.key, t.gen); err != nil {
 		return fmt.Errorf("mark key %q before a write: %w", t.key, err)
 	}
 	t.ref.marked(t.key, t.gen)
 	return nil
 }
 
+// markAll sets the marks of many keys of one database, and waits for them; the commands need not set them any more.
+func (s *Server) markAll(ctx context.Context, db int, touches []*touch) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	for part := range slices.Chunk(touches, markStep) {
+		pairs := make([]any, 0, 2*len(part))
+		for _, t := range part {
+			pairs = append(pairs, t.key, t.gen)
+		}
+		s.barrier("mark-unsent")
+		if err := s.meta.mark(ctx, db, pairs...); err != nil {
+			return fmt.Errorf("mark keys before their removal: %w", err)
+		}
+		s.barrier("mark-sent")
+		for _, t := range part {
+			t.ref.marked(t.key, t.gen)
+			t.gen = ""
+		}
+	}
+	return nil
+}
+
+// markStep bounds the keys that are marked by one command.
+const markStep = 1000
+
 // send sends the group over a connection whose replies belong to calls.
 func (c *client) send() {
 	req, n, err := c.request()
 	if err == nil && n > 0 {
+		c.writeBarrier("mark-unsent", "write-unsent")
 		err = c.g.conn.Send(c.call, n, req)
 		if err == nil {
-			err = c.call.Wait()
+			err = c.afterLoss(c.call.Wait(), n, req)
 		}
-	} else if n == 0 {
-		c.call.Replies, c.call.Ends = c.call.Replies[:0], c.call.Ends[:0]
+		c.writeBarrier("mark-sent", "write-replied")
 	}
 	c.distribute(err)
 	if err != nil && c.own != nil {
@@ -417,7 +480,8 @@ func (c *client) send() {
 	}
 }
 
-// distribute gives every entry its reply, and the sessions their books.
+// distribute gives every entry its reply, and the sessions their books. Every entry is finished before the first reply that
+// waits for a save: a removal in the same group would hold the save up.
 func (c *client) distribute(err error) {
 	at := 0
 	got := len(c.call.Ends)
@@ -430,15 +494,10 @@ func (c *client) distribute(err error) {
 		e := &c.g.entries[i]
 		if e.local != nil {
 			c.finish(e, e.local, seqs)
-			c.emit(e.local)
 			continue
 		}
-		for range e.marks {
-			if at < got && !resp.IsError(c.call.Reply(at)) {
-				c.confirmMarks(e)
-			}
-			at++
-		}
+		marks := at
+		at += e.marks
 		reply := lost
 		if at < got {
 			reply = c.call.Reply(at)
@@ -447,16 +506,36 @@ func (c *client) distribute(err error) {
 		if len(reply) > 4 && reply[0] == '-' && err == nil {
 			reply = c.afterError(i, reply)
 		}
+		c.confirmMarks(e, marks, got, reply)
 		c.finish(e, reply, seqs)
-		c.emit(c.saved(e, reply, seqs))
+		e.local = reply
+	}
+	for i := range c.g.entries {
+		e := &c.g.entries[i]
+		c.emit(c.saved(e, e.local, seqs))
 	}
 }
 
-func (c *client) confirmMarks(e *entry) {
+// confirmMarks looks at the replies to an entry's marks, from index at on. A mark that Redis has refused, as it does without memory,
+// is set another way before the client hears of its write.
+func (c *client) confirmMarks(e *entry, at, got int, reply []byte) {
+	if e.marks == 0 {
+		return
+	}
 	for j := e.touches[0]; j < e.touches[1]; j++ {
-		if t := &c.g.touches[j]; t.gen != "" && t.db == c.ident.DB {
-			t.ref.marked(t.key, t.gen)
+		t := &c.g.touches[j]
+		if t.gen == "" || t.db != c.ident.DB {
+			continue
 		}
+		switch {
+		case at < got && !resp.IsError(c.call.Reply(at)):
+			t.ref.marked(t.key, t.gen)
+		case at < got && !resp.IsError(reply):
+			if err := c.s.markNow(c.ctx, t); err != nil {
+				c.s.log.Warn("a changed key could not be marked; it is saved all the same unless the proxy is killed first", "error", err)
+			}
+		}
+		at++
 	}
 }
 
@@ -485,6 +564,9 @@ func (c *client) finish(e *entry, reply []byte, seqs map[ref]uint64) {
 		resp.ErrorCode(reply) == "ERR" // the proxy's own errors too: the outcome may be unknown
 	for j := e.touches[0]; j < e.touches[1]; j++ {
 		t := &c.g.touches[j]
+		if e.cmd != nil && e.cmd.Has(keyspace.DenyOOM) {
+			t.write.size = len(e.raw) / (e.touches[1] - e.touches[0])
+		}
 		if seq := c.s.finishTouch(t, changed); seq > 0 && seqs != nil {
 			seqs[t.ref] = seq
 		}
@@ -493,6 +575,10 @@ func (c *client) finish(e *entry, reply []byte, seqs map[ref]uint64) {
 
 // finishTouch leaves the session; it returns the place of the change in the session's order, 0 if there was none.
 func (s *Server) finishTouch(t *touch, changed bool) (seq uint64) {
+	if t.over { // by the time of an internal error
+		return 0
+	}
+	t.over = true
 	if t.access == keyspace.Read || (!changed && !t.held) {
 		t.ref.leave()
 	} else {
@@ -525,7 +611,7 @@ func (c *client) saved(e *entry, reply []byte, seqs map[ref]uint64) []byte {
 		if !wrote || t.access == keyspace.Read {
 			continue
 		}
-		if err := c.s.saver.waitSaved(ctx, t.ref, seq); err != nil {
+		if err := c.s.saver.waitSaved(ctx, t.ref, seq, c.g.conn.Run()); err != nil {
 			return errorReply(nil, textTryAgain(fmt.Errorf("the write is in Redis but not in Postgres yet: %w", err)))
 		}
 	}
@@ -537,13 +623,7 @@ func (c *client) roundTrip(raw []byte) ([]byte, error) {
 	if err := c.connect(); err != nil {
 		return nil, err
 	}
-	if err := c.g.conn.Send(c.call, 1, raw); err != nil {
-		return nil, err
-	}
-	if err := c.call.Wait(); err != nil {
-		return nil, err
-	}
-	return c.call.Reply(0), nil
+	return c.roundTripOver(c.g.conn, raw)
 }
 
 // pass answers a command with what Redis says to raw.

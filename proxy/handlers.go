@@ -46,6 +46,9 @@ var handlerTable = map[string]handler{
 	"READONLY":        {run: (*client).cmdUnsupported},
 	"READWRITE":       {run: (*client).cmdUnsupported},
 	"ASKING":          {run: (*client).cmdUnsupported},
+	"SYNC":            {run: (*client).cmdUnsupported}, // these three would turn a connection that others share into a replica's
+	"PSYNC":           {run: (*client).cmdUnsupported},
+	"REPLCONF":        {run: (*client).cmdUnsupported},
 	"MULTI":           {run: (*client).cmdMulti, inTx: true},
 	"EXEC":            {run: (*client).cmdExec, inTx: true},
 	"DISCARD":         {run: (*client).cmdDiscard, inTx: true},
@@ -117,7 +120,10 @@ func (s *Server) checkUpstream(ctx context.Context) error {
 func (s *Server) learnGreeting(ctx context.Context) error {
 	g := &s.greeting
 	g.hello = map[int][]byte{}
-	_, err := s.upstream.Login(ctx, upstream.Identity{Proto: 2})
+	conn, err := s.upstream.Login(ctx, upstream.Identity{Proto: 2})
+	if err == nil {
+		conn.Close()
+	}
 	var refused *upstream.RefusedError
 	switch {
 	case errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "NOAUTH"):
@@ -155,59 +161,83 @@ func (g *greeting) atLeast(major, minor int) bool {
 	return g.major > major || (g.major == major && g.minor >= minor)
 }
 
-// learned remembers which commands Redis was asked about and does not know either.
+// learned remembers which commands Redis was asked about.
 type learned struct {
-	mu      sync.Mutex // guards unknown
-	unknown map[string]bool
+	mu    sync.Mutex // guards asked
+	asked map[string]*question
 }
 
-// maxUnknown bounds how many unknown names are remembered.
+// question is a name that Redis is or was asked about. One that stays in the map was answered: the table knows the command now,
+// or Redis does not know it either.
+type question struct {
+	done chan struct{}
+	err  error // set before done is closed: there was no answer
+}
+
+// maxUnknown bounds how many names are remembered; beyond it Redis is asked every time.
 const maxUnknown = 1000
 
-// lookup finds a command in the table, asking Redis once about one that the table lacks.
-func (s *Server) lookup(args [][]byte) *keyspace.Command {
+// lookup finds a command in the table, asking Redis once about one that the table lacks. An error means that nobody can tell
+// what the command would do: nobody may send it past the gate while that is so.
+func (c *client) lookup(args [][]byte) (*keyspace.Command, error) {
+	s := c.s
 	if cmd := s.table.Lookup(args); cmd != nil {
-		return cmd
+		return cmd, nil
 	}
-	if len(args) == 0 || len(args[0]) > 64 || isOwnCommand(args[0]) {
-		return nil
+	if !c.authed || len(args) == 0 || len(args[0]) > 64 || isOwnCommand(args[0]) {
+		return nil, nil
 	}
 	name := strings.ToLower(string(args[0]))
-	if !s.learned.ask(name) {
-		return nil
+	q, mine := s.learned.ask(name)
+	if mine {
+		s.learned.answer(name, q, c.learn(name))
 	}
-	ctx, cancel := context.WithTimeout(s.base, controlTimeout)
+	select {
+	case <-q.done:
+		return s.table.Lookup(args), q.err
+	case <-c.ctx.Done():
+		return nil, errShuttingDown
+	}
+}
+
+// learn asks Redis about a command and adds what it says to the table. Redis's own refusal to tell is an answer.
+func (c *client) learn(name string) error {
+	ctx, cancel := context.WithTimeout(c.ctx, controlTimeout)
 	defer cancel()
-	info, err := s.askCommand(ctx, name)
-	if err != nil {
-		s.learned.forget(name)
+	info, err := c.s.askCommand(ctx, name)
+	if info != nil {
+		c.s.table.Learn(*info)
+	}
+	if isReply(err) {
 		return nil
 	}
-	if info == nil {
-		return nil
-	}
-	s.table.Learn(*info)
-	return s.table.Lookup(args)
+	return err
 }
 
-// ask reports whether Redis should be asked about a name: once.
-func (l *learned) ask(name string) bool {
+// ask returns the question about a name; mine: the caller has to ask Redis, and to call answer.
+func (l *learned) ask(name string) (q *question, mine bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unknown[name] || len(l.unknown) >= maxUnknown {
-		return false
+	if q := l.asked[name]; q != nil {
+		return q, false
 	}
-	if l.unknown == nil {
-		l.unknown = map[string]bool{}
+	if l.asked == nil {
+		l.asked = map[string]*question{}
 	}
-	l.unknown[name] = true
-	return true
+	q = &question{done: make(chan struct{})}
+	l.asked[name] = q
+	return q, true
 }
 
-func (l *learned) forget(name string) {
+// answer ends a question; it is asked again if there was no answer, or if there are too many to remember.
+func (l *learned) answer(name string, q *question, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.unknown, name)
+	q.err = err
+	close(q.done)
+	if err != nil || len(l.asked) > maxUnknown {
+		delete(l.asked, name)
+	}
 }
 
 // askCommand asks COMMAND INFO; nil: Redis does not know it.

@@ -1,57 +1,120 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"credproxy/internal/resp"
 	"credproxy/internal/session"
 	"credproxy/keyspace"
+	"credproxy/proxy/upstream"
 )
 
 // KEYS, SCAN, DBSIZE and RANDOMKEY tell about keys that they do not name, and evicted sessions' keys are among them. Redis is
 // asked first, then Postgres. A key that Postgres has and Redis did not show is shown if its session was outside Redis
 // at some time since Redis was asked: resident all the while, Redis's word is the truth (the key is deleted and not saved
-// yet); otherwise Redis may have been asked too late or too early.
+// yet); otherwise Redis may have been asked too late or too early, and is asked about that key again if it has it by now.
 
 // listPage is how many stored keys are read from Postgres at once.
 const listPage = 2000
 
-// outside reports whether a stored key's session was not wholly in Redis all the time since (unix milliseconds).
-func (s *Server) outside(id session.ID, since int64) bool {
+// presence is where a session was since a moment.
+type presence uint8
+
+const (
+	inside  presence = iota // wholly in Redis all the time
+	arrived                 // in Redis now, but not all the time
+	outside                 // not in Redis now
+)
+
+// presence reports where a stored key's session was since a moment (unix nanoseconds), and when it came to Redis.
+func (s *Server) presence(id session.ID, since int64) (p presence, loaded int64) {
 	r, ok := s.sessions.lookup(s.sessions.identityOf(id))
 	if !ok {
-		return true
+		return outside, 0
 	}
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	g := &r.it.Value
-	return g.state != resident || g.run != s.runs.Current() || g.loaded >= since
+	switch {
+	case g.state != resident || g.run != s.runs.Current():
+		return outside, 0
+	case g.loaded >= since:
+		return arrived, g.loaded
+	}
+	return inside, g.loaded
 }
 
-// stored calls f for every stored key of a database that is outside Redis, until f says no. It waits for Postgres as long as
-// restore.wait allows.
-func (s *Server) stored(ctx context.Context, db int, since int64, f func(e *session.Entry) bool) error {
+// missed returns those of the stored keys that are wanted, exist, and may have been missed when Redis was asked at since.
+func (s *Server) missed(ctx context.Context, db int, page []session.Entry, since int64, want func(*session.Entry) bool) ([]*session.Entry, error) {
+	type doubt struct {
+		e      *session.Entry
+		loaded int64
+		exists *redis.IntCmd
+	}
+	var found []*session.Entry
+	var doubts []doubt
+	pipe := s.control.db(db).Pipeline()
+	for i := range page {
+		e := &page[i]
+		if !s.configured(e.Session.Keyspace) || !want(e) {
+			continue
+		}
+		switch p, loaded := s.presence(e.Session, since); p {
+		case outside:
+			found = append(found, e)
+		case arrived: // and its keys may have been deleted since
+			doubts = append(doubts, doubt{e, loaded, pipe.Exists(ctx, e.Key)})
+		}
+	}
+	if len(doubts) == 0 {
+		return found, nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look for restored keys: %w", err)
+	}
+	for _, d := range doubts {
+		// What has left Redis in the meantime exists, whatever Redis says.
+		if p, loaded := s.presence(d.e.Session, since); d.exists.Val() > 0 || p != arrived || loaded != d.loaded {
+			found = append(found, d.e)
+		}
+	}
+	return found, nil
+}
+
+// stored calls f for every stored key that is wanted and may have been missed when Redis was asked at since (unix
+// nanoseconds), until f says no. It waits for Postgres as long as restore.wait allows.
+func (s *Server) stored(ctx context.Context, db int, since int64, want, f func(e *session.Entry) bool) error {
 	var after int64
 	for {
 		page, err := s.page(ctx, db, after, listPage)
 		if err != nil {
 			return err
 		}
-		for i := range page {
-			after = page[i].Pos
-			if s.configured(page[i].Session.Keyspace) && s.outside(page[i].Session, since) && !f(&page[i]) {
+		found, err := s.missed(ctx, db, page, since, want)
+		if err != nil {
+			return err
+		}
+		for _, e := range found {
+			if !f(e) {
 				return nil
 			}
 		}
 		if len(page) < listPage {
 			return nil
 		}
+		after = page[len(page)-1].Pos
 	}
 }
+
+// anyEntry wants every stored key.
+func anyEntry(*session.Entry) bool { return true }
 
 func (s *Server) page(ctx context.Context, db int, after int64, limit int) ([]session.Entry, error) {
 	for {
@@ -71,7 +134,7 @@ func (c *client) listContext() (context.Context, context.CancelFunc) {
 }
 
 func (c *client) cmdKeys(_ *keyspace.Command, args [][]byte, raw []byte) {
-	since := nowMilli()
+	since := time.Now().UnixNano()
 	reply, err := c.roundTrip(raw)
 	if err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
@@ -95,10 +158,9 @@ func (c *client) cmdKeys(_ *keyspace.Command, args [][]byte, raw []byte) {
 	}
 	ctx, cancel := c.listContext()
 	defer cancel()
-	err = c.s.stored(ctx, c.ident.DB, since, func(e *session.Entry) bool {
-		if matches(args[1], e.Key) {
-			add(e.Key)
-		}
+	wanted := func(e *session.Entry) bool { return matches(args[1], e.Key) }
+	err = c.s.stored(ctx, c.ident.DB, since, wanted, func(e *session.Entry) bool {
+		add(e.Key)
 		return true
 	})
 	if err != nil {
@@ -121,156 +183,8 @@ func appendStrings(b []byte, list []string) []byte {
 	return b
 }
 
-// A SCAN goes through Redis first, then through Postgres. The cursor that a client holds says where it is and when it began, so
-// that no state is kept here: from the top, one bit for the part, 16 bits for the start (in units of 4 s, so a scan may
-// take three days), 36 bits for the cursor inside the part. It stays below 2^53, since node-redis 4 keeps cursors in a double.
-const (
-	scanInner = 36
-	scanStart = 16
-	scanUnit  = 4000 // milliseconds
-)
-
-type scanCursor struct {
-	stored bool  // the part in Postgres
-	start  int64 // unix milliseconds, rounded down
-	inner  uint64
-}
-
-func (sc scanCursor) encode() uint64 {
-	v := sc.inner | uint64(sc.start/scanUnit)&(1<<scanStart-1)<<scanInner
-	if sc.stored {
-		v |= 1 << (scanInner + scanStart)
-	}
-	return v
-}
-
-// decodeCursor is the reverse; 0 begins a scan.
-func decodeCursor(v uint64, now int64) scanCursor {
-	if v == 0 {
-		return scanCursor{start: now - now%scanUnit}
-	}
-	const span = scanUnit << scanStart
-	start := int64(v>>scanInner&(1<<scanStart-1)) * scanUnit
-	start += now - now%span
-	if start > now {
-		start -= span
-	}
-	return scanCursor{stored: v>>(scanInner+scanStart)&1 == 1, start: start, inner: v & (1<<scanInner - 1)}
-}
-
-// scanOptions are what of SCAN's options concerns stored keys.
-type scanOptions struct {
-	match []byte
-	count int
-	typ   string
-}
-
-func parseScan(args [][]byte) (o scanOptions, ok bool) {
-	o.count = 10
-	for ; len(args) >= 2; args = args[2:] {
-		switch strings.ToUpper(string(args[0])) {
-		case "MATCH":
-			o.match = args[1]
-		case "COUNT":
-			n, err := strconv.Atoi(string(args[1]))
-			if err != nil || n < 1 {
-				return o, false
-			}
-			o.count = n
-		case "TYPE":
-			o.typ = strings.ToLower(string(args[1]))
-		default:
-			return o, false
-		}
-	}
-	return o, len(args) == 0
-}
-
-func (c *client) cmdScan(_ *keyspace.Command, args [][]byte, raw []byte) {
-	v, err := strconv.ParseUint(string(args[1]), 10, 64)
-	o, ok := parseScan(args[2:])
-	if err != nil || !ok {
-		c.pass(raw) // Redis says what is wrong
-		return
-	}
-	cur := decodeCursor(v, nowMilli())
-	if cur.stored {
-		c.scanStored(cur, o)
-		return
-	}
-	args = append([][]byte{}, args...)
-	args[1] = strconv.AppendUint(nil, cur.inner, 10)
-	reply, err := c.roundTrip(resp.AppendCommandBytes(nil, args))
-	if err != nil {
-		c.emit(errorReply(nil, textUnavailable(err)))
-		return
-	}
-	c.emit(scanReply(reply, cur))
-}
-
-// scanReply takes the proxy's own keys out of Redis's answer and wraps the cursor.
-func scanReply(reply []byte, cur scanCursor) []byte {
-	v, _, err := resp.Parse(reply)
-	if err != nil || len(v.Elems) != 2 {
-		return reply
-	}
-	inner, err := strconv.ParseUint(string(v.Elems[0].Str), 10, 64)
-	if err != nil || inner >= 1<<scanInner {
-		return errorReply(nil, "ERR credproxy: Redis's cursor is larger than the proxy can pass on")
-	}
-	cur.inner = inner
-	if inner == 0 {
-		cur.stored = true
-	}
-	var keys []string
-	for i := range v.Elems[1].Elems {
-		if key := v.Elems[1].Elems[i].Str; !keyspace.Own(key) {
-			keys = append(keys, string(key))
-		}
-	}
-	return appendScan(cur.encode(), keys)
-}
-
-func appendScan(cursor uint64, keys []string) []byte {
-	b := resp.AppendArray(nil, 2)
-	b = resp.AppendBulkString(b, strconv.FormatUint(cursor, 10))
-	return appendStrings(b, keys)
-}
-
-// scanStored answers from Postgres. A page holds COUNT keys before MATCH and TYPE are applied, as in Redis; pages without
-// any key outside Redis are passed over within reason.
-func (c *client) scanStored(cur scanCursor, o scanOptions) {
-	ctx, cancel := c.listContext()
-	defer cancel()
-	limit := min(max(o.count, 100), listPage)
-	var keys []string
-	for range 10 {
-		page, err := c.s.page(ctx, c.ident.DB, int64(cur.inner), limit)
-		if err != nil {
-			c.emit(errorReply(nil, textTryAgain(err)))
-			return
-		}
-		for i := range page {
-			e := &page[i]
-			cur.inner = uint64(e.Pos)
-			if (o.match == nil || matches(o.match, e.Key)) && (o.typ == "" || o.typ == e.Type.String()) &&
-				c.s.configured(e.Session.Keyspace) && c.s.outside(e.Session, cur.start) {
-				keys = append(keys, e.Key)
-			}
-		}
-		if len(page) < limit {
-			c.emit(appendScan(0, keys))
-			return
-		}
-		if len(keys) > 0 {
-			break
-		}
-	}
-	c.emit(appendScan(cur.encode(), keys))
-}
-
 func (c *client) cmdDBSize(_ *keyspace.Command, _ [][]byte, raw []byte) {
-	since := nowMilli()
+	since := time.Now().UnixNano()
 	reply, err := c.roundTrip(raw)
 	if err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
@@ -289,7 +203,7 @@ func (c *client) cmdDBSize(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		return
 	}
 	n := v.Int - own
-	err = c.s.stored(ctx, c.ident.DB, since, func(*session.Entry) bool { n++; return true })
+	err = c.s.stored(ctx, c.ident.DB, since, anyEntry, func(*session.Entry) bool { n++; return true })
 	if err != nil {
 		c.emit(errorReply(nil, textTryAgain(err)))
 		return
@@ -312,7 +226,7 @@ func (s *Server) ownKeys(ctx context.Context, db int) (int64, error) {
 
 // cmdRandomKey asks Redis; one of the proxy's own keys is asked away, and with no other key left Postgres has the answer.
 func (c *client) cmdRandomKey(_ *keyspace.Command, _ [][]byte, raw []byte) {
-	since := nowMilli()
+	since := time.Now().UnixNano()
 	const tries = 16
 	for range tries {
 		reply, err := c.roundTrip(raw)
@@ -332,7 +246,7 @@ func (c *client) cmdRandomKey(_ *keyspace.Command, _ [][]byte, raw []byte) {
 	ctx, cancel := c.listContext()
 	defer cancel()
 	answer := resp.AppendNull(nil, c.ident.Proto)
-	err := c.s.stored(ctx, c.ident.DB, since, func(e *session.Entry) bool {
+	err := c.s.stored(ctx, c.ident.DB, since, anyEntry, func(e *session.Entry) bool {
 		answer = resp.AppendBulkString(nil, e.Key)
 		return false
 	})
@@ -346,7 +260,11 @@ func (c *client) cmdRandomKey(_ *keyspace.Command, _ [][]byte, raw []byte) {
 const flushTimeout = 5 * time.Minute
 
 // cmdFlush is FLUSHALL and FLUSHDB: Postgres first, so that nothing flushed comes back.
-func (c *client) cmdFlush(cmd *keyspace.Command, _ [][]byte, raw []byte) {
+func (c *client) cmdFlush(cmd *keyspace.Command, args [][]byte, raw []byte) {
+	if len(args) > 2 || len(args) == 2 && !bytes.EqualFold(args[1], []byte("ASYNC")) && !bytes.EqualFold(args[1], []byte("SYNC")) {
+		c.pass(raw) // Redis says what is wrong
+		return
+	}
 	dbs := []int{c.ident.DB}
 	if cmd.Name == "FLUSHALL" {
 		dbs = nil
@@ -358,7 +276,7 @@ func (c *client) cmdFlush(cmd *keyspace.Command, _ [][]byte, raw []byte) {
 func (c *client) cmdSwapDB(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	a, err1 := strconv.Atoi(string(args[1]))
 	b, err2 := strconv.Atoi(string(args[2]))
-	if err1 != nil || err2 != nil {
+	if err1 != nil || err2 != nil || a < 0 || b < 0 || c.refusesDB(a) || c.refusesDB(b) {
 		c.pass(raw)
 		return
 	}
@@ -371,6 +289,10 @@ func (c *client) cmdSwapDB(cmd *keyspace.Command, args [][]byte, raw []byte) {
 func (c *client) flushing(cmd *keyspace.Command, raw []byte, store func(context.Context) error, hit func(db int) bool) {
 	if c.rules.flush != FlushAll {
 		c.emit(errorReply(nil, textFlushDenied(cmd.Name)))
+		return
+	}
+	if refusal := c.refusal(raw); refusal != nil {
+		c.emit(refusal)
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, flushTimeout)
@@ -393,6 +315,29 @@ func (c *client) flushing(cmd *keyspace.Command, raw []byte, store func(context.
 	c.emit(reply)
 }
 
+// refusal asks what Redis would say to a command without running it: it is queued in a transaction that is discarded. nil: it
+// would run it. Postgres must not be flushed for a user who may not flush Redis.
+func (c *client) refusal(raw []byte) []byte {
+	conn, err := c.s.upstream.Private(c.ctx, c.ident)
+	if err != nil {
+		return errorReply(nil, textUnavailable(err))
+	}
+	defer c.s.upstream.Release(c.ident, conn)
+	call := upstream.NewCall()
+	for n, request := range [][]byte{command("MULTI"), slices.Concat(raw, command("DISCARD"))} { // not in one: MULTI may be denied
+		if err = conn.Send(call, n+1, request); err == nil {
+			err = call.Wait()
+		}
+		if err != nil {
+			return errorReply(nil, textUnavailable(err))
+		}
+		if reply := call.Reply(0); resp.IsError(reply) {
+			return reply
+		}
+	}
+	return nil
+}
+
 // forget makes the sessions of some databases unknown and their metadata obsolete.
 func (s *Server) forget(hit func(db int) bool) {
 	s.sessions.table.Range(func(sh *shard, it *item) bool {
@@ -400,9 +345,8 @@ func (s *Server) forget(hit func(db int) bool) {
 		if hit(s.sessions.dbOf(it.Key)) && g.state == resident {
 			g.state = unknown
 			sh.Unlist(it)
-			if g.more != nil {
-				s.saver.queue.keys.Add(-int64(len(g.more.dirty)))
-				g.more.dirty, g.more.marks = nil, nil
+			if g.more != nil { // what was dirty stays so: it may have been written after the flush
+				g.more.doubtLocked()
 			}
 		} else if hit(s.sessions.dbOf(it.Key)) && g.state == evicted {
 			g.state = unknown

@@ -34,7 +34,12 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 			return
 		}
 		start := time.Now()
-		found, err := s.restore(r, run)
+		ctx, cancel := context.WithTimeout(s.base, loadTimeout)
+		defer cancel()
+		found, err := s.restore(ctx, r, fl, run)
+		if err != nil && strings.Contains(err.Error(), "OOM") && s.policy.rescue(ctx) > 0 {
+			found, err = s.restore(ctx, r, fl, run)
+		}
 		if err != nil {
 			s.stats.restoreErrors.Add(1)
 			s.alarms.restore(s.sessions.id(r.it.Key), err)
@@ -44,31 +49,37 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 		if found > 0 {
 			s.stats.restored(time.Since(start))
 		}
-		r.endFlight(fl, resident, nil)
 	})
 }
 
-// restore brings a session into Redis and returns how many keys Postgres had. The gate is closed (state loading).
+// restore brings a session into Redis, ends the flight and returns how many keys Postgres had. The gate is closed (state
+// loading); with an error it stays so.
 //
 //	R1  Only what is absent in Redis is written, each key atomically, so a value that is there is never replaced.
 //	R2  The session becomes resident only if Redis is still the same run at the end; otherwise what was written may be gone.
 //	R3  The residency entry is written after the keys: a proxy killed in between finds no entry and restores again.
-func (s *Server) restore(r ref, run upstream.Run) (int, error) {
-	ctx, cancel := context.WithTimeout(s.base, loadTimeout)
-	defer cancel()
+//	R4  FLUSHALL and its like come before the reading of Postgres or after the end of the flight: they find the session
+//	    resident and make it unknown, or what they have flushed is not read.
+//
+// It makes no room itself when Redis is full: eviction needs the lock that is held here.
+func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Run) (int, error) {
 	id := s.sessions.id(r.it.Key)
 	if err := s.meta.prepare(ctx, id.DB, run); err != nil {
 		return 0, fmt.Errorf("load session %q: %w", id, err)
 	}
-	s.flushing.RLock() // FLUSHALL waits for loads and loads for it, or a flushed key could come back
+	s.flushing.RLock()
 	defer s.flushing.RUnlock()
 	snap, err := s.store.Load(ctx, id, time.Now().UnixMilli())
 	poison, err := splitPoison(err)
 	if err != nil {
 		return 0, fmt.Errorf("load session %q from Postgres: %w", id, err)
 	}
+	if planted("false-nil") {
+		snap.Keys = nil
+	}
 	size := sizeOf(snap.Keys)
 	s.policy.makeRoom(ctx, size)
+	s.barrier("restore-before-fill")
 	if err := s.fill(ctx, id.DB, snap.Keys, poison); err != nil {
 		return 0, fmt.Errorf("restore session %q: %w", id, err)
 	}
@@ -77,7 +88,12 @@ func (s *Server) restore(r ref, run upstream.Run) (int, error) {
 	if err := s.meta.enter(ctx, r); err != nil {
 		return 0, fmt.Errorf("restore session %q: %w", id, err)
 	}
-	return len(snap.Keys), s.control.checkRun(run)
+	s.barrier("restore-entered")
+	if err := s.control.checkRun(run); err != nil {
+		return 0, err
+	}
+	r.endFlight(fl, resident, nil)
+	return len(snap.Keys), nil
 }
 
 func (s *Server) fill(ctx context.Context, db int, keys []session.Key, poison map[string]string) error {
@@ -85,9 +101,6 @@ func (s *Server) fill(ctx context.Context, db int, keys []session.Key, poison ma
 		return nil
 	}
 	bad, err := fillKeys(ctx, s.control.db(db), keys)
-	if err != nil && strings.Contains(err.Error(), "OOM") && s.policy.rescue(ctx) > 0 {
-		bad, err = fillKeys(ctx, s.control.db(db), keys)
-	}
 	for key, why := range bad {
 		poison[key] = why
 	}
@@ -99,14 +112,15 @@ func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.R
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	g := &r.it.Value
-	g.run, g.loaded = run, time.Now().UnixMilli()
+	g.run, g.loaded = run, time.Now().UnixNano()
 	r.sh.SetBytes(r.it, size)
 	if g.fresh {
 		r.it.Hits += snap.Heat.Hits
 		g.fresh = false
 	}
 	d := g.detailLocked()
-	d.poison, d.marks = nil, nil // marks of a run that is over may be gone with it
+	d.poison = nil
+	d.doubtLocked() // marks of a run that is over may be gone with it
 	if len(poison) > 0 {
 		d.poison = poison
 		for key, why := range poison {
@@ -114,7 +128,7 @@ func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.R
 				"session", s.sessions.id(r.it.Key), "key", key, "reason", why)
 		}
 	}
-	if len(d.dirty) > 0 { // changes of a run that is over: what came back is compared with Postgres once more
+	if len(d.dirty)+len(d.marks) > 0 { // changes of a run that is over: what came back is compared with Postgres once more
 		s.saver.queue.addLocked(r)
 	}
 }

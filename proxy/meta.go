@@ -29,6 +29,7 @@ type meta struct {
 	sessions *sessions
 	runs     *upstream.Runs
 	log      hclog.Logger
+	adopted  func(db int) bool // whether a database holds nothing that is not known
 
 	mu    sync.Mutex // guards preps
 	preps map[int]*prep
@@ -43,12 +44,16 @@ type prep struct {
 
 var (
 	// enterScript writes a residency entry, but only into the run that the caller means.
-	enterScript = redis.NewScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+	enterScript = redis.NewScript(`#!lua flags=allow-oom
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) return 1`)
 	// heatScript refreshes the entries that are there.
 	heatScript = redis.NewScript(`for i = 1, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i+1]) end
 end return 1`)
+	// markScript sets marks also when Redis is out of memory and refuses the plain command: removals must go on then.
+	markScript = redis.NewScript(`#!lua flags=allow-oom
+redis.call('HSET', KEYS[1], unpack(ARGV)) return 1`)
 	// unmarkScript removes marks whose generation is the given one.
 	unmarkScript = redis.NewScript(`for i = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i+1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
@@ -119,6 +124,9 @@ func (m *meta) prepareNow(ctx context.Context, db int) error {
 	_, err = cl.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.Unlink(ctx, keys...)
 		p.Set(ctx, runKey, id, 0)
+		if m.adopted(db) { // it was empty when the proxy came, or adopted: the next proxy need not scan it
+			p.Set(ctx, adoptedKey, m.sessions.adoptionMark(id), 0)
+		}
 		return nil
 	})
 	if err != nil {
@@ -147,7 +155,8 @@ func (m *meta) enter(ctx context.Context, r ref) error {
 	if err != nil {
 		return fmt.Errorf("note residency in Redis: %w", err)
 	}
-	if n == 0 {
+	if n == 0 { // restarted, or emptied by the side door: the entries have to be prepared anew
+		m.forgetDBs(func(db int) bool { return db == id.DB })
 		return errStaleRun
 	}
 	return nil
@@ -184,6 +193,18 @@ func (m *meta) flush(ctx context.Context, since int64) error {
 		}
 	}
 	return nil
+}
+
+// mark sets marks, given as key and generation alternately.
+func (m *meta) mark(ctx context.Context, db int, pairs ...any) error {
+	if planted("mark-missing") {
+		return nil
+	}
+	err := m.control.db(db).HSet(ctx, dirtyMarks, pairs...).Err()
+	if err != nil && strings.HasPrefix(err.Error(), "OOM") {
+		err = markScript.Eval(ctx, m.control.db(db), []string{dirtyMarks}, pairs...).Err()
+	}
+	return err
 }
 
 // unmark removes marks, given as key and generation alternately.

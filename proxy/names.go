@@ -11,7 +11,7 @@ import (
 const (
 	ownPrefix  = keyspace.OwnPrefix + "1:"
 	runKey     = ownPrefix + "run"     // run_id in which the heat entries below were true
-	adoptedKey = ownPrefix + "adopted" // run_id in which the adoption scan finished
+	adoptedKey = ownPrefix + "adopted" // run_id in which the adoption scan finished, and the keyspaces that it knew
 	dirtyMarks = ownPrefix + "dirty"   // hash: key -> generation of its mark
 	heatPrefix = ownPrefix + "heat:"   // + bucket: hash of session -> heat; an entry says that the session is resident
 	tmpPrefix  = ownPrefix + "tmp:"    // + token: a hash that is being restored

@@ -21,9 +21,11 @@ type policy struct {
 	lastErr  error
 	enforcer sync.Mutex // one enforcement at a time; held over I/O, and nothing that serves clients waits for it
 
-	written atomic.Int64 // bytes written through the proxy since the last sample
-	alarmAt atomic.Int64 // value of written that calls for a sample
+	written atomic.Int64 // bytes written through the proxy, ever
+	sampled atomic.Int64 // value of written when the last sample began
+	alarmAt atomic.Int64 // how many bytes written since the last sample call for a new one
 	paused  atomic.Bool
+	stuck   atomic.Bool // the last pass freed nothing: waiting for room is of no use
 	kick    chan struct{}
 	passed  chan struct{} // replaced and closed after every enforcement
 	passMu  sync.Mutex    // guards passed
@@ -47,8 +49,6 @@ const (
 	// lazyPoll and lazyPatience say how often and how long a sample waits for Redis to give freed memory back.
 	lazyPoll     = 5 * time.Millisecond
 	lazyPatience = 2 * time.Second
-	// settle keeps a session that was restored a moment ago from being the next victim.
-	settle = time.Second
 	// fruitless is after how many batches without a result, one after the other, eviction gives up until it is asked again.
 	fruitless = 3
 	// roomPatience is the longest that a write or a restore waits for room when memory is full.
@@ -75,6 +75,7 @@ func (p *policy) setConfig(cfg MemoryConfig) {
 
 // sample measures. A failed measurement is an error, never zero bytes.
 func (p *policy) sample(ctx context.Context) (sample, error) {
+	before := p.written.Load()
 	m, err := p.measure(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +84,7 @@ func (p *policy) sample(ctx context.Context) (sample, error) {
 		return sample{}, err
 	}
 	p.last = m
-	p.written.Store(0)
+	p.sampled.Store(before)
 	limit := p.cfg.Budget.Max*int64(p.cfg.Budget.Threshold)/100 - m.used
 	// Above the threshold with nothing to evict, every hundredth of the budget is soon enough to look again.
 	p.alarmAt.Store(max(limit, p.cfg.Budget.Max/100, 1))
@@ -123,7 +124,7 @@ func (p *policy) settled(ctx context.Context) (sample, error) {
 
 // wrote counts bytes on their way to Redis and asks for a sample when they could have crossed the threshold.
 func (p *policy) wrote(n int) {
-	if p.written.Add(int64(n)) >= p.alarmAt.Load() {
+	if p.written.Add(taken(int64(n)))-p.sampled.Load() >= p.alarmAt.Load() {
 		p.wake()
 	}
 }
@@ -162,6 +163,7 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 	defer p.enforcer.Unlock()
 	defer p.announce()
 	total := 0
+	p.stuck.Store(true) // until something has gone
 	m, err := p.sample(ctx)
 	if err != nil {
 		return 0, err
@@ -191,6 +193,7 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 			}
 		} else {
 			idle = 0
+			p.stuck.Store(false)
 		}
 		if m, err = p.settled(ctx); err != nil {
 			return total, err
@@ -219,15 +222,12 @@ func (p *policy) free(ctx context.Context, excess int64) (int, error) {
 	return n, err
 }
 
-// pick chooses victims: the least recently used sessions that may go, up to about so many bytes.
+// pick chooses victims: the least recently used sessions that may go, up to about so many bytes. One that was restored a moment
+// ago was touched then, so it is among the last; to pass it over in favour of sessions that have been here for longer would
+// evict the busiest ones when many are restored at once.
 func (p *policy) pick(want int64) []ref {
-	run, now := p.s.runs.Current(), time.Now().UnixMilli()
-	items := p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool {
-		return now-it.Value.loaded >= settle.Milliseconds() && p.s.evictable(it, run)
-	})
-	if len(items) == 0 { // better one that has just come than none
-		items = p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run) })
-	}
+	run := p.s.runs.Current()
+	items := p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run) })
 	return p.upTo(items, want)
 }
 
@@ -319,11 +319,16 @@ func (p *policy) nextPass() <-chan struct{} {
 	return p.passed
 }
 
-// full reports whether what is known of memory, with what was written since, reaches max.
+// taken is about how much memory n bytes of payload take: the allocator rounds up by a quarter at most.
+func taken(n int64) int64 { return n + n/4 }
+
+// full reports whether what is known of memory, with what was written since, comes close to max: the rest is for what is on its
+// way when the sample is taken.
 func (p *policy) full(more int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.last.used > 0 && p.last.used+p.written.Load()+more >= p.cfg.Budget.Max
+	limit := p.cfg.Budget.Max - p.cfg.Budget.Max/32
+	return p.last.used > 0 && p.last.used+p.written.Load()-p.sampled.Load()+taken(more) >= limit
 }
 
 // makeRoom holds a restore or a write back while memory is full and eviction has something to do, for a bounded time.
@@ -334,7 +339,7 @@ func (p *policy) makeRoom(ctx context.Context, size int64) {
 	}
 	timer := time.NewTimer(roomPatience)
 	defer timer.Stop()
-	for range 8 {
+	for first := true; first || !p.stuck.Load(); first = false {
 		next := p.nextPass()
 		p.wake()
 		select {

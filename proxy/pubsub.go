@@ -20,38 +20,54 @@ func (c *client) relaying() bool {
 func isSubscription(cmd *keyspace.Command) bool { return cmd != nil && cmd.Has(keyspace.PubSub) }
 
 func (c *client) cmdSubscribe(cmd *keyspace.Command, _ [][]byte, raw []byte) {
-	had := c.own != nil
 	if err := c.takeOwn(); err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
 		return
 	}
-	if !had {
-		c.watchOwn()
-	}
+	c.watchOwn()
 	c.relay(raw)
 	c.giveBack()
 }
 
 // watchOwn disconnects the client when its own connection is lost: its subscriptions are lost with it, and it would wait for
-// messages that never come.
+// messages that never come. It ends with unwatchOwn, before the connection may become another client's.
 func (c *client) watchOwn() {
-	own := c.own
+	if c.ownOver != nil {
+		return
+	}
+	own, over := c.own, make(chan struct{})
+	c.ownOver = over
 	c.s.tasks.Go(func() {
 		select {
 		case <-own.Closed():
-			c.conn.Close()
+			select {
+			case <-over:
+			default:
+				c.conn.Close()
+			}
+		case <-over:
 		case <-c.ctx.Done():
 		}
 	})
 }
 
+func (c *client) unwatchOwn() {
+	if c.ownOver != nil {
+		close(c.ownOver)
+		c.ownOver = nil
+	}
+}
+
 // relay sends commands over the client's own connection and returns when all that Redis says to them has been passed on.
-func (c *client) relay(raw []byte) {
+func (c *client) relay(raw []byte) { c.relayUntil(raw, c.call.Wait) }
+
+// relayUntil is relay with a way to wait for the call.
+func (c *client) relayUntil(raw []byte, wait func() error) {
 	c.write()
 	c.own.Relay(true)
 	err := c.own.SendUntil(c.call, rand.Text(), raw)
 	if err == nil {
-		err = c.call.Wait()
+		err = wait()
 	}
 	if err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
@@ -61,20 +77,45 @@ func (c *client) relay(raw []byte) {
 	c.own.Relay(c.relaying())
 }
 
-// sendRelayed sends the group that way.
-func (c *client) sendRelayed() {
-	req, n, err := c.request()
+// sendRelayed sends the group that way; what is answered here goes out in its place between the replies that pass by.
+func (c *client) sendRelayed(wait func() error) {
+	var req []byte
+	flush := func() {
+		if len(req) > 0 && !c.quit {
+			c.relayUntil(req, wait)
+		}
+		req = req[:0]
+	}
 	for i := range c.g.entries {
-		if e := &c.g.entries[i]; e.local != nil {
-			c.emit(e.local)
+		e := &c.g.entries[i]
+		if e.local == nil {
+			if err := c.markEntry(e); err != nil {
+				e.local = errorReply(nil, textUnavailable(err))
+			}
+		}
+		if e.local == nil {
+			req = append(req, e.raw...)
+			continue
+		}
+		flush()
+		c.emit(e.local)
+	}
+	flush()
+	for i := range c.g.entries {
+		c.finish(&c.g.entries[i], c.g.entries[i].local, nil)
+	}
+}
+
+// markEntry sets the marks that a command needs over the proxy's own connection.
+func (c *client) markEntry(e *entry) error {
+	for i := e.touches[0]; i < e.touches[1]; i++ {
+		if t := &c.g.touches[i]; t.gen != "" {
+			if err := c.s.markNow(c.ctx, t); err != nil {
+				return err
+			}
 		}
 	}
-	if err == nil && n > 0 {
-		c.relay(req)
-	}
-	for i := range c.g.entries {
-		c.finish(&c.g.entries[i], nil, nil)
-	}
+	return nil
 }
 
 // countSubscriptions reads the counts out of Redis's confirmations: [kind, channel, count]. Channels and patterns are counted
@@ -107,19 +148,16 @@ func (c *client) cmdClientTracking(_ *keyspace.Command, args [][]byte, raw []byt
 		c.emit(errorReply(nil, "ERR credproxy: CLIENT TRACKING needs RESP3 (HELLO 3): REDIRECT to another connection is not supported"))
 		return
 	}
-	had := c.own != nil
 	if err := c.takeOwn(); err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
 		return
 	}
-	if !had {
-		c.watchOwn()
-	}
+	c.watchOwn()
 	reply := c.ask(raw)
 	if !resp.IsError(reply) {
 		c.tracking = on
 	}
-	c.emit(bytes.Clone(reply))
+	c.emit(reply)
 	c.own.Relay(c.relaying())
 	c.giveBack()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -42,7 +41,7 @@ const (
 	scanHashStep = 1024
 )
 
-// readKeys reads keys in three round trips, whatever their number: what they are, how large, and their values.
+// readKeys reads keys in few round trips, whatever their number: what they are and how large, and their values.
 func readKeys(ctx context.Context, rd pipeliner, keys []wanted) ([]reading, error) {
 	r := &reader{rd: rd, keys: slices.Clone(keys), out: make([]reading, len(keys)), heads: make([]head, len(keys))}
 	for _, step := range []func(context.Context) error{r.readHeads, r.readValues, r.readLargeHashes} {
@@ -55,8 +54,9 @@ func readKeys(ctx context.Context, rd pipeliner, keys []wanted) ([]reading, erro
 
 type head struct {
 	typ     *redis.StatusCmd
-	expire  *redis.DurationCmd
+	expire  *redis.IntCmd
 	len     *redis.IntCmd
+	memory  *redis.IntCmd
 	fields  *redis.SliceCmd
 	text    *redis.StringCmd
 	all     *redis.MapStringStringCmd
@@ -88,11 +88,11 @@ func (r *reader) readHeads(ctx context.Context) error {
 		for i, k := range r.keys {
 			h := &r.heads[i]
 			h.typ = p.Type(ctx, k.key)
-			h.expire = p.PExpireTime(ctx, k.key)
+			// Not PExpireTime: its time.Duration ends in the year 2262, and an expiry beyond it would be lost.
+			h.expire = redis.NewIntCmd(ctx, "PEXPIRETIME", k.key)
+			_ = p.Process(ctx, h.expire) // queues it
 			h.len = p.HLen(ctx, k.key)
-			if k.patch && len(k.fields) > 0 {
-				h.fields = p.HMGet(ctx, k.key, k.fields...)
-			}
+			h.memory = p.MemoryUsage(ctx, k.key)
 		}
 	})
 	if err != nil {
@@ -121,7 +121,7 @@ func (r *reader) takeHead(i int) error {
 	if err != nil {
 		return err
 	}
-	c.ExpireAt = expireAt(at)
+	c.ExpireAt = max(at, 0) // negative: it never expires
 	if !k.patch {
 		return nil
 	}
@@ -130,13 +130,16 @@ func (r *reader) takeHead(i int) error {
 		return nil
 	}
 	c.Op, c.Len = session.Patch, h.len.Val()
-	if h.fields == nil {
-		return nil
-	}
+	return nil
+}
+
+// takeFields takes the fields of a patch.
+func (r *reader) takeFields(i int) {
+	k, h, c := r.keys[i], &r.heads[i], &r.out[i].change
 	values, err := h.fields.Result()
 	if err != nil || len(values) != len(k.fields) {
 		r.out[i].again = true
-		return nil
+		return
 	}
 	for j, v := range values {
 		if len(k.fields[j]) > maxFieldName {
@@ -148,29 +151,52 @@ func (r *reader) takeHead(i int) error {
 			c.Removed = append(c.Removed, k.fields[j])
 		}
 	}
-	return nil
-}
-
-// expireAt maps PEXPIRETIME's answer, as go-redis gives it, to unix milliseconds; 0 means that the key never expires.
-func expireAt(d time.Duration) int64 {
-	if d <= 0 {
-		return 0
-	}
-	return d.Milliseconds()
 }
 
 func (r *reader) whole(i int) bool {
 	return !r.keys[i].patch && r.out[i].change.Type != session.None
 }
 
+// readBytes bounds the values that are asked for at once: until they have been fetched, Redis holds all of them a second time,
+// and it is read most when its memory is full.
+const readBytes = 256 << 10
+
 func (r *reader) readValues(ctx context.Context) error {
+	for from := 0; from < len(r.keys); {
+		to := from
+		for size := int64(0); to < len(r.keys) && size < readBytes; to++ {
+			size += r.wantedBytes(to)
+		}
+		if err := r.readSlice(ctx, from, to); err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}
+
+// wantedBytes estimates what is read of a key; of a patch, its share of the hash.
+func (r *reader) wantedBytes(i int) int64 {
+	h := &r.heads[i]
+	n := h.memory.Val()
+	if r.keys[i].patch {
+		n = n / max(h.len.Val(), 1) * int64(len(r.keys[i].fields))
+	}
+	return n
+}
+
+func (r *reader) readSlice(ctx context.Context, from, to int) error {
 	any := false
 	err := r.pipeline(ctx, func(p redis.Pipeliner) {
-		for i, k := range r.keys {
+		for i := from; i < to; i++ {
+			k, h := r.keys[i], &r.heads[i]
+			if r.out[i].change.Op == session.Patch && len(k.fields) > 0 {
+				any = true
+				h.fields = p.HMGet(ctx, k.key, k.fields...)
+			}
 			if !r.whole(i) {
 				continue
 			}
-			h := &r.heads[i]
 			any = true
 			switch r.out[i].change.Type {
 			case session.String:
@@ -187,9 +213,12 @@ func (r *reader) readValues(ctx context.Context) error {
 	if err != nil || !any {
 		return err
 	}
-	for i := range r.keys {
-		if r.whole(i) {
+	for i := from; i < to; i++ {
+		switch {
+		case r.whole(i):
 			r.takeValue(i)
+		case r.heads[i].fields != nil:
+			r.takeFields(i)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -125,14 +126,10 @@ func (s *Server) recoverMarks(ctx context.Context, db int) (int, error) {
 		r := s.add(s.sessions.id(string(identity)), session.Heat{LastAccess: nowMilli()})
 		r.sh.Lock()
 		d := r.it.Value.detailLocked()
-		if r.it.Value.state == resident {
-			if d.marks == nil {
-				d.marks = map[string]*mark{}
-			}
-			d.marks[key] = &mark{gen: gen, sure: true}
-		} else {
-			s.saver.orphans = true
+		if d.marks == nil {
+			d.marks = map[string]*mark{}
 		}
+		d.marks[key] = &mark{gen: gen, sure: true}
 		s.sessions.dirtyLocked(r, writeScope{key: []byte(key)}, &s.saver.queue)
 		r.sh.Unlock()
 		n++
@@ -169,21 +166,52 @@ func (s *Server) listEvicted(ctx context.Context) error {
 	}
 }
 
-// loadOrphans restores the sessions that have unsaved keys from before a restart of Redis, so that they can be saved.
-func (s *Server) loadOrphans(ctx context.Context) {
-	if !s.saver.orphans {
-		return
+// orphanRetry is the pause after a session with unsaved changes could not be restored.
+const orphanRetry = time.Second
+
+// keepOrphans restores sessions that have unsaved changes but are not resident, until ctx ends: Redis was restarted or emptied
+// since, or nobody knows how an eviction ended. Only what is resident can be saved. The saver kicks when it meets one.
+func (s *Server) keepOrphans(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.orphans:
+		}
+		for again := true; again && ctx.Err() == nil; {
+			again = false
+			for _, identity := range s.listOrphans() {
+				again = s.loadOrphan(ctx, identity) != nil || again
+			}
+			if again {
+				_ = pause(ctx, orphanRetry, context.Canceled)
+			}
+		}
 	}
-	var identities []string
+}
+
+func (s *Server) loadOrphan(ctx context.Context, identity string) error {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	r, err := s.enter(ctx, []byte(identity), nil, s.runs.Current())
+	if err == nil {
+		r.leave()
+	}
+	return err
+}
+
+func (s *Server) listOrphans() (identities []string) {
+	run := s.runs.Current()
 	s.sessions.table.Range(func(_ *shard, it *item) bool {
-		if it.Value.more != nil && len(it.Value.more.dirty) > 0 && it.Value.state != resident {
+		if d := it.Value.more; d != nil && len(d.dirty) > 0 && it.Value.orphaned(run) {
 			identities = append(identities, it.Key)
 		}
 		return true
 	})
-	for _, identity := range identities {
-		if r, err := s.enter(ctx, []byte(identity), nil, s.runs.Current()); err == nil {
-			r.leave()
-		}
-	}
+	return identities
+}
+
+// orphaned reports whether nothing is under way that would make the session resident in run by itself.
+func (g *gate) orphaned(run upstream.Run) bool {
+	return g.state == unknown || g.state == evicted || (g.state == resident && g.run != run)
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"credproxy/internal/session"
@@ -11,8 +12,11 @@ import (
 // The remover deletes in Postgres before Redis does: a key that a client has removed must not come back, whatever dies when.
 //
 //	D1  The removal is committed in Postgres before the command goes to Redis. If it cannot be, the command is not sent.
+//	    The key's mark is in Redis before that.
 //	D2  From before the commit until after the reply the key is held: not saved (S2). After the reply it is dirty, so
 //	    whatever the command really did (an aborted EXEC, a WRONGTYPE) is what Postgres has next.
+//	D3  A requester that gives up leaves its hold to the commit under way: a commit that comes late finds nothing saved that
+//	    it could destroy, and the key is dirty after it.
 //
 // At a crash between the two halves Postgres lacks what Redis still has; the key's mark makes the next process save it.
 type remover struct {
@@ -22,7 +26,8 @@ type remover struct {
 
 type removalReq struct {
 	removals []session.Removal
-	done     chan error // buffered: the requester may have left
+	over     atomic.Bool // set by whoever is first: the commit when it ends, the requester when it gives up
+	done     chan error  // buffered; gets the outcome if the commit was first
 }
 
 // removeGroup bounds how many removals share one commit.
@@ -64,10 +69,39 @@ func (m *remover) commit(ctx context.Context, group []*removalReq) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
-	err := m.s.store.Delete(ctx, all)
-	for _, req := range group {
-		req.done <- err
+	var err error
+	if !planted("delete-not-durable") {
+		err = m.s.store.Delete(ctx, all)
 	}
+	for _, req := range group {
+		if req.over.CompareAndSwap(false, true) {
+			req.done <- err
+			continue
+		}
+		for _, rem := range req.removals {
+			m.s.sessions.unhold(m.ref(rem), rem.Key, &m.s.saver.queue)
+		}
+	}
+}
+
+// ref finds the session of a removal: it is held, so it is in the table.
+func (m *remover) ref(rem session.Removal) ref {
+	r, _ := m.s.sessions.lookup(m.s.sessions.identityOf(rem.Session))
+	return r
+}
+
+// giveUp leaves a commit that is under way to itself (D3), unless it has just ended.
+func (m *remover) giveUp(ctx context.Context, req *removalReq) error {
+	for _, rem := range req.removals {
+		m.ref(rem).holdOnce(rem.Key)
+	}
+	if req.over.CompareAndSwap(false, true) {
+		return ctx.Err()
+	}
+	for _, rem := range req.removals {
+		m.ref(rem).release(rem.Key)
+	}
+	return <-req.done
 }
 
 // remove returns when the removals are committed; while Postgres is away it tries again until ctx ends.
@@ -83,7 +117,7 @@ func (m *remover) remove(ctx context.Context, removals []session.Removal) error 
 		select {
 		case err = <-req.done:
 		case <-ctx.Done():
-			return fmt.Errorf("delete in Postgres: %w", ctx.Err())
+			err = m.giveUp(ctx, req)
 		}
 		if err == nil {
 			m.s.barrier("removal-committed")
@@ -95,19 +129,39 @@ func (m *remover) remove(ctx context.Context, removals []session.Removal) error 
 	}
 }
 
-// hold keeps a key from being saved and waits for a save that may have taken it already.
-func (r ref) hold(key string) {
+// hold keeps a key from being saved and waits for a save that may have taken it already. Whatever it returns, release must
+// follow.
+func (r ref) hold(ctx context.Context, key string) error {
+	saving := r.holdOnce(key)
+	if saving == nil {
+		return nil
+	}
+	select {
+	case <-saving:
+		return nil
+	case <-ctx.Done(): // Postgres is slow, or does not answer
+		return fmt.Errorf("wait for the key to be saved: %w", ctx.Err())
+	}
+}
+
+// holdOnce keeps a key from being saved from now on; it returns what to wait for if a save is under way, else nil.
+func (r ref) holdOnce(key string) (saving chan struct{}) {
 	r.sh.Lock()
+	defer r.sh.Unlock()
 	d := r.it.Value.detailLocked()
 	if d.held == nil {
 		d.held = map[string]int{}
 	}
 	d.held[key]++
-	saving := d.saving
+	return d.saving
+}
+
+// unhold ends a hold that its command has left behind: nobody knows what Postgres has of the key, so it is dirty.
+func (s *sessions) unhold(r ref, key string, q *saveQueue) {
+	r.sh.Lock()
+	s.dirtyLocked(r, writeScope{key: []byte(key)}, q)
 	r.sh.Unlock()
-	if saving != nil {
-		<-saving
-	}
+	r.release(key)
 }
 
 // release ends hold.

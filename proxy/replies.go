@@ -11,7 +11,9 @@ import (
 // Every error text that the proxy itself gives to a client. Texts that Redis also gives are Redis's own, to the letter.
 const (
 	textNoAuth        = "NOAUTH Authentication required."
+	textExecNoAuth    = "EXECABORT Transaction discarded because of: NOAUTH Authentication required."
 	textExecAbort     = "EXECABORT Transaction discarded because of previous errors."
+	textExecArity     = "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
 	textNestedMulti   = "ERR MULTI calls can not be nested"
 	textExecNoMulti   = "ERR EXEC without MULTI"
 	textDiscardNoMult = "ERR DISCARD without MULTI"
@@ -49,6 +51,29 @@ func textInMulti(name string) string {
 
 func textArity(name string) string {
 	return fmt.Sprintf("ERR wrong number of arguments for '%s' command", strings.ToLower(name))
+}
+
+// textUnknownCommand shows as much of the arguments as Redis does.
+func textUnknownCommand(args [][]byte) string {
+	const most = 128
+	var shown []byte
+	for _, a := range args[1:] {
+		if len(shown) >= most {
+			break
+		}
+		shown = fmt.Appendf(shown, "'%s' ", a[:min(len(a), most-len(shown))])
+	}
+	return fmt.Sprintf("ERR unknown command '%.128s', with args beginning with: %s", args[0], shown)
+}
+
+// textHelloNoAuth is Redis's text, which has changed with version 7.2.
+func textHelloNoAuth(g *greeting) string {
+	option := "HELLO"
+	if g.atLeast(7, 2) {
+		option = "HELLO <proto>"
+	}
+	return "NOAUTH HELLO must be called with the client already authenticated, otherwise the " + option +
+		" AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 }
 
 func textUnknownSub(container string, sub []byte) string {

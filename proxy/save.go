@@ -33,7 +33,6 @@ type saver struct {
 	gen     atomic.Uint64
 	lastErr atomic.Pointer[error]
 	saved   atomic.Int64 // keys saved since the start
-	orphans bool         // set before clients are served: sessions that must be restored before they can be saved
 }
 
 // saveQueue holds the sessions with something to save.
@@ -65,9 +64,12 @@ func (q *saveQueue) take() []ref {
 	return refs
 }
 
-func (q *saveQueue) wake() {
+func (q *saveQueue) wake() { kick(q.kick) }
+
+// kick wakes the one goroutine that listens, if it is not about to wake anyway.
+func kick(c chan struct{}) {
 	select {
-	case q.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -188,7 +190,10 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 	if d == nil || (len(d.dirty) == 0 && len(d.marks) == 0) {
 		return nil
 	}
-	if g.state == unknown || g.state == evicted || g.run != run {
+	if g.orphaned(run) {
+		if len(d.dirty) > 0 {
+			kick(v.s.orphans)
+		}
 		return nil // queued again when it is resident: its keys must not be read as they are now
 	}
 	if g.state != resident {
@@ -231,6 +236,7 @@ func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job) error {
 	}
 	// The marks go while the sessions still count as being saved: an eviction must not leave one behind.
 	uerr := v.s.meta.unmark(ctx, db, pairs)
+	v.s.barrier("save-unmarked")
 	if err == nil {
 		v.measure(ctx, db, jobs)
 	}
@@ -425,11 +431,16 @@ func (d *detail) announceLocked() {
 	}
 }
 
-// waitSaved returns when a session's changes up to seq are in Postgres.
-func (v *saver) waitSaved(ctx context.Context, r ref, seq uint64) error {
+// waitSaved returns when a session's changes up to seq are in Postgres. They were made in run (0: any): once the session belongs to
+// a later one, what is saved of it is what has come back from Postgres, and the changes may be lost.
+func (v *saver) waitSaved(ctx context.Context, r ref, seq uint64, run upstream.Run) error {
 	for {
 		r.sh.Lock()
 		d := r.it.Value.more
+		if run != 0 && r.it.Value.run != run {
+			r.sh.Unlock()
+			return errStaleRun
+		}
 		if d == nil || d.savedSeq >= seq || !r.it.Value.unsavedLocked() { // savedSeq starts anew when a session was at rest
 			r.sh.Unlock()
 			return nil
@@ -475,7 +486,7 @@ func (v *saver) sync(ctx context.Context) (int64, error) {
 		return true
 	})
 	for _, p := range places {
-		if err := v.waitSaved(ctx, p.r, p.seq); err != nil {
+		if err := v.waitSaved(ctx, p.r, p.seq, 0); err != nil {
 			return v.saved.Load() - before, err
 		}
 	}

@@ -44,6 +44,7 @@ type Server struct {
 	started  time.Time
 
 	loads    chan struct{} // a place for every session that is being restored
+	orphans  chan struct{} // wakes keepOrphans
 	flushing sync.RWMutex  // held for writing by FLUSHALL and its like, for reading by what moves keys between the stores
 	notOwner atomic.Bool   // another process enforces the policy: serve, but evict nothing
 
@@ -55,9 +56,9 @@ type Server struct {
 	listener *resp.Listener
 	front    *redcon.Server
 	drained  chan struct{} // closed when redcon may learn that the listener is closed
-	closing  atomic.Bool
-	// barrier is called at named points of the durable protocol; it does nothing outside crash tests.
-	barrier func(name string)
+	closing  atomic.Bool   // set under life
+	life     sync.Mutex    // guards begun: Serve and Shutdown may be called at the same time
+	begun    bool          // the tasks run
 }
 
 // New builds a proxy; nothing is opened yet.
@@ -73,8 +74,8 @@ func New(cfg Config, store Store) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, store: store, table: keyspace.NewTable(), sessions: table,
-		loads: make(chan struct{}, maxLoads), started: time.Now(), barrier: func(string) {},
-		drained: make(chan struct{})}
+		loads: make(chan struct{}, maxLoads), started: time.Now(),
+		drained: make(chan struct{}), orphans: make(chan struct{}, 1)}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.runs = upstream.NewRuns(func(run upstream.Run, id string) {
 		if run > 1 {
@@ -159,7 +160,9 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve starts the proxy's own work and serves clients until Shutdown.
 func (s *Server) Serve() error {
-	s.begin()
+	if !s.begin() {
+		return nil
+	}
 	err := s.front.Serve(patientListener{s.listener, s.drained})
 	if s.closing.Load() {
 		return nil
@@ -182,16 +185,20 @@ func (l patientListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// begin starts every goroutine that lives as long as the proxy.
-func (s *Server) begin() {
+// begin starts every goroutine that lives as long as the proxy; false: it has been shut down already.
+func (s *Server) begin() bool {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.begun = true
 	s.tasks.Go(func() { s.saver.run(s.base, s.cfg.Sync.Interval) })
 	s.tasks.Go(func() { s.remover.run(s.base) })
 	s.tasks.Go(func() { s.policy.run(s.base) })
 	s.tasks.Go(func() { s.keepHeat(s.base) })
-	s.tasks.Go(func() {
-		s.loadOrphans(s.base)
-		s.adopter.run(s.base)
-	})
+	s.tasks.Go(func() { s.keepOrphans(s.base) })
+	s.tasks.Go(func() { s.adopter.run(s.base) })
 	s.tasks.Go(func() {
 		for s.base.Err() == nil {
 			err := s.listEvicted(s.base)
@@ -201,6 +208,7 @@ func (s *Server) begin() {
 		}
 	})
 	s.policy.wake()
+	return true
 }
 
 // keepHeat writes access times to Redis every few seconds.
@@ -246,14 +254,22 @@ func (s *Server) SetEnforcer(owner bool) { s.notOwner.Store(!owner) }
 // Shutdown stops accepting, lets commands in flight finish, saves everything that is dirty, writes the heat, and closes. The
 // error says what could not be saved before ctx ended.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.closing.Store(true)
+	s.life.Lock()
+	again, begun := s.closing.Swap(true), s.begun
+	s.life.Unlock()
+	if again {
+		return nil
+	}
 	if s.listener != nil {
 		s.listener.Close()
 	}
-	s.clients.drain(ctx)
+	s.clients.drain(ctx, s.upstream.Close)
 	close(s.drained)
-	err := s.saveAll(ctx)
-	s.flushHeat(ctx, 0)
+	var err error
+	if begun {
+		err = s.saveAll(ctx)
+		s.flushHeat(ctx, 0)
+	}
 	s.stop()
 	s.tasks.Wait()
 	s.upstream.Close()
@@ -337,7 +353,29 @@ func (s *Server) reloadKeyspaces(specs []keyspace.Spec) (ignored []string, err e
 			return []string{fmt.Sprintf("keyspace %q", old.Spec(ks).Name)}, nil
 		}
 	}
-	return nil, s.sessions.setPatterns(specs)
+	if len(specs) == old.Len() {
+		return nil, nil
+	}
+	if err := s.sessions.setPatterns(specs); err != nil {
+		return nil, err
+	}
+	return nil, s.adoptAgain()
+}
+
+// adoptAgain looks for sessions of new keyspaces that are in Redis already.
+func (s *Server) adoptAgain() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closing.Load() || !s.begun {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.base, controlTimeout)
+	defer cancel()
+	if err := s.adopter.plan(ctx); err != nil {
+		return fmt.Errorf("adopt sessions of new keyspaces: %w", err)
+	}
+	s.tasks.Go(func() { s.adopter.run(s.base) })
+	return nil
 }
 
 func containsSpec(specs []keyspace.Spec, want keyspace.Spec) bool {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,7 @@ type gate struct {
 	pinned bool
 	queued bool    // stands in the saver's queue
 	fresh  bool    // made by a touch: its heat of earlier days has not been read yet
-	loaded int64   // when it last became resident, unix milliseconds
+	loaded int64   // when it last became resident, unix nanoseconds
 	more   *detail // nil for a session at rest: clean, nothing under way
 }
 
@@ -50,7 +51,7 @@ type detail struct {
 	poison   map[string]string    // keys whose stored form cannot be restored, with the reason
 	dirtySeq uint64               // rises with every change
 	savedSeq uint64               // changes up to here are in Postgres
-	saved    chan struct{}        // closed when savedSeq rises; nil if nobody waits
+	saved    chan struct{}        // closed when savedSeq rises or nothing is left to save; nil if nobody waits
 }
 
 // flight is one restore or eviction that others may wait for.
@@ -137,6 +138,17 @@ func (s *sessions) name(number uint16) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.names[number]
+}
+
+// adoptionMark says that everything that the keyspaces of now match has been looked at in a run of Redis.
+func (s *sessions) adoptionMark(runID string) string {
+	h := fnv.New64a()
+	m := s.patterns.Load().matcher
+	for ks := range m.Len() {
+		spec := m.Spec(ks)
+		fmt.Fprintf(h, "%q %d %q\n", spec.Name, spec.DB, spec.Patterns)
+	}
+	return fmt.Sprintf("%s %016x", runID, h.Sum64())
 }
 
 // identity is the key of a session in the table: database, keyspace number, id.

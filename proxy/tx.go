@@ -9,6 +9,7 @@ import (
 	"credproxy/internal/resp"
 	"credproxy/internal/session"
 	"credproxy/keyspace"
+	"credproxy/proxy/upstream"
 )
 
 // transaction is a client between MULTI and EXEC. It runs on a connection of the client's own. Every command's sessions pass
@@ -30,7 +31,7 @@ func (t *transaction) abandon(s *Server) {
 // takeOwn makes sure that the client has a connection of its own.
 func (c *client) takeOwn() error {
 	if c.own != nil {
-		return c.own.Err()
+		return c.ownErr()
 	}
 	conn, err := c.s.upstream.Private(c.ctx, c.ident)
 	if err != nil {
@@ -41,11 +42,22 @@ func (c *client) takeOwn() error {
 	return nil
 }
 
+// ownErr says why the client's own connection cannot be used any more. What state the client had is gone with it, so the client
+// is disconnected once it has got its error, as Redis would have done.
+func (c *client) ownErr() error {
+	err := c.own.Err()
+	if err != nil {
+		c.quit = true
+	}
+	return err
+}
+
 // giveBack returns the connection when no state is left on it.
 func (c *client) giveBack() {
 	if c.own == nil || c.tx != nil || c.watching || c.tracking || c.monitor || c.subs.Load()+c.shards.Load() > 0 {
 		return
 	}
+	c.unwatchOwn()
 	c.s.upstream.Release(c.ident, c.own)
 	c.own, c.g.conn = nil, nil
 }
@@ -59,15 +71,29 @@ func (c *client) unwatch() {
 
 // ask sends one command over the client's own connection; a lost connection ends the client, whose state went with it.
 func (c *client) ask(raw []byte) []byte {
-	err := c.own.Send(c.call, 1, raw)
-	if err == nil {
-		err = c.call.Wait()
-	}
+	reply, err := c.roundTripOver(c.own, raw)
 	if err != nil {
 		c.quit = true
 		return errorReply(nil, textUnavailable(err))
 	}
-	return c.call.Reply(0)
+	return reply
+}
+
+// roundTripOver sends one command over a connection and returns its reply, valid until the next one. A connection that passes
+// everything on to the client keeps this reply back; messages still pass (RESP3 tells them apart, and in RESP2 a
+// subscriber's commands do not come here).
+func (c *client) roundTripOver(conn *upstream.Conn, raw []byte) ([]byte, error) {
+	if c.relaying() {
+		conn.Relay(false)
+		defer func() { conn.Relay(c.relaying()) }()
+	}
+	if err := conn.Send(c.call, 1, raw); err != nil {
+		return nil, err
+	}
+	if err := c.call.Wait(); err != nil {
+		return nil, err
+	}
+	return c.call.Reply(0), nil
 }
 
 func (c *client) cmdMulti(_ *keyspace.Command, _ [][]byte, raw []byte) {
@@ -90,6 +116,27 @@ func (c *client) cmdMulti(_ *keyspace.Command, _ [][]byte, raw []byte) {
 	}
 	c.emit(reply)
 	c.giveBack()
+}
+
+// wrongArity answers a command with too few or too many arguments. As in Redis it fails the transaction; EXEC also ends it.
+func (c *client) wrongArity(cmd *keyspace.Command) {
+	text := textArity(cmd.Name)
+	exec := cmd.Name == "EXEC"
+	if exec {
+		text = textExecArity
+	}
+	switch {
+	case exec && c.tx != nil:
+		c.ask(command("DISCARD"))
+		c.endTx(c.tx, false, nil)
+	case exec && c.watching:
+		c.ask(command("UNWATCH"))
+		c.unwatch()
+		c.giveBack()
+	case c.tx != nil:
+		c.tx.failed = true
+	}
+	c.reply(errorReply(nil, text))
 }
 
 func (c *client) setMulti(n int) {
@@ -115,8 +162,8 @@ func (c *client) queue(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	}
 	reply := c.ask(raw)
 	if cmd != nil && cmd.Name == "SELECT" && !resp.IsError(reply) {
-		if db, err := strconv.Atoi(string(args[1])); err == nil {
-			c.tx.db = db
+		if db, err := strconv.Atoi(string(args[1])); err == nil && itoa(db) == string(args[1]) && !c.refusesDB(db) {
+			c.tx.db = db // otherwise it fails in EXEC, and the commands behind it stay where they are
 		}
 	}
 	c.tx.queued++
@@ -224,7 +271,11 @@ func (c *client) prepareExec(tx *transaction) error {
 			}
 		}
 		if t.access == keyspace.Remove {
-			removals = append(removals, c.s.hold(t))
+			rem, err := c.s.hold(ctx, t)
+			if err != nil {
+				return err
+			}
+			removals = append(removals, rem)
 		}
 	}
 	if len(removals) == 0 {
@@ -242,6 +293,7 @@ func (c *client) endTx(tx *transaction, ran bool, reply []byte) []byte {
 			seqs[t.ref] = seq
 		}
 	}
+	run := c.own.Run()
 	c.tx = nil
 	c.setMulti(-1)
 	c.unwatch()
@@ -254,7 +306,7 @@ func (c *client) endTx(tx *transaction, ran bool, reply []byte) []byte {
 	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
 	defer cancel()
 	for r, seq := range seqs {
-		if err := c.s.saver.waitSaved(ctx, r, seq); err != nil {
+		if err := c.s.saver.waitSaved(ctx, r, seq, run); err != nil {
 			return errorReply(nil, textTryAgain(fmt.Errorf("the transaction is in Redis but not in Postgres yet: %w", err)))
 		}
 	}

@@ -28,14 +28,16 @@ type Conn struct {
 	wake   chan struct{} // tells the writer that pending is not empty
 	closed chan struct{}
 	wg     sync.WaitGroup // writer and reader
+	gone   func()         // called once, when every call has been failed
 }
 
 // readBuffer is the size of one read from Redis, in bytes.
 const readBuffer = 64 << 10
 
 // newConn starts the reader and the writer on a connection whose handshake is over.
-func newConn(nc net.Conn, run Run) *Conn {
+func newConn(nc net.Conn, run Run, gone func(*Conn)) *Conn {
 	c := &Conn{nc: nc, run: run, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+	c.gone = func() { gone(c) }
 	c.wg.Add(2)
 	go c.write()
 	go c.read()
@@ -151,9 +153,11 @@ func (c *Conn) keepSpare(buf []byte) {
 	c.mu.Unlock()
 }
 
-// read frames replies and hands them to the calls that wait for them.
+// read frames replies and hands them to the calls that wait for them. Only the reader ends calls: while it copies a reply into
+// a call's buffer nobody else can have given the call back to its owner.
 func (c *Conn) read() {
 	defer c.wg.Done()
+	defer c.failWaiting()
 	d := delivery{conn: c}
 	buf := make([]byte, readBuffer)
 	for {
@@ -171,7 +175,7 @@ func (c *Conn) read() {
 	}
 }
 
-// fail closes the connection and fails every call on it. Only the first error counts.
+// fail closes the connection; the reader then fails every call on it. Only the first error counts.
 func (c *Conn) fail(err error) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -179,14 +183,22 @@ func (c *Conn) fail(err error) {
 		return
 	}
 	c.err = err
-	waiting := c.queue[c.head:]
-	c.queue, c.head, c.pending = nil, 0, nil
+	c.pending = nil
 	close(c.closed)
 	c.mu.Unlock()
 	c.nc.Close()
+}
+
+// failWaiting fails the calls that the reader leaves behind. The connection has failed, so no call joins them.
+func (c *Conn) failWaiting() {
+	c.mu.Lock()
+	waiting, err := c.queue[c.head:], c.err
+	c.queue, c.head = nil, 0
+	c.mu.Unlock()
 	for _, call := range waiting {
 		call.finish(fmt.Errorf("%w: %w", ErrLost, err))
 	}
+	c.gone()
 }
 
 // Close closes the connection, fails what waits on it and returns when its goroutines have ended. It must not be called
@@ -216,9 +228,6 @@ func (c *Conn) front() (call *Call, push func([]byte), relay bool) {
 func (c *Conn) pop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.head >= len(c.queue) {
-		return // fail was faster and has finished every call
-	}
 	c.queue[c.head] = nil
 	c.head++
 	switch {

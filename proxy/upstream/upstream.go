@@ -3,7 +3,9 @@ package upstream
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,10 +17,11 @@ type Upstream struct {
 	runs    *Runs
 	askRun  func() (Run, error)
 
-	// mu guards shared, private and closed. It is never held over I/O.
+	// mu guards everything below it. It is never held over I/O.
 	mu      sync.Mutex
 	shared  map[Identity]*slot
 	private map[Identity][]*Conn // idle ones
+	live    map[*Conn]struct{}   // every connection that has not failed, also those in clients' hands
 	closed  bool
 }
 
@@ -48,7 +51,27 @@ func New(address string, runs *Runs, askRun func() (Run, error)) *Upstream {
 		dialer:  net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second},
 		shared:  map[Identity]*slot{},
 		private: map[Identity][]*Conn{},
+		live:    map[*Conn]struct{}{},
 	}
+}
+
+// start begins the life of a connection whose handshake is over; nil if the Upstream was closed meanwhile.
+func (u *Upstream) start(nc net.Conn, run Run) *Conn {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		nc.Close()
+		return nil
+	}
+	c := newConn(nc, run, u.forget)
+	u.live[c] = struct{}{}
+	return c
+}
+
+func (u *Upstream) forget(c *Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.live, c)
 }
 
 // Shared returns the connection that all clients of one identity share, dialling it if need be. While Redis is away,
@@ -99,7 +122,9 @@ func (u *Upstream) fill(s *slot, id Identity) (*Conn, error) {
 	nc, run, err := u.dial(context.Background(), id)
 	var conn *Conn
 	if err == nil {
-		conn = newConn(nc, run)
+		if conn = u.start(nc, run); conn == nil {
+			err = errClosed
+		}
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -113,10 +138,6 @@ func (u *Upstream) fill(s *slot, id Identity) (*Conn, error) {
 			delete(u.shared, id) // bad database or password: nothing to keep
 		}
 		return nil, err
-	}
-	if u.closed {
-		conn.Abandon()
-		return nil, errClosed
 	}
 	s.conn, s.err, s.backoff = conn, nil, 0
 	return conn, nil
@@ -150,7 +171,10 @@ func (u *Upstream) fresh(ctx context.Context, id Identity) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConn(nc, run), nil
+	if conn := u.start(nc, run); conn != nil {
+		return conn, nil
+	}
+	return nil, errClosed
 }
 
 // Login opens a fresh private connection for id; a wrong password is a *RefusedError. It is how a client's AUTH is judged:
@@ -169,19 +193,11 @@ func (u *Upstream) Release(id Identity, conn *Conn) {
 	u.private[id] = append(u.private[id], conn)
 }
 
-// Close closes every connection that is not in a client's hands and refuses new ones.
+// Close closes every connection, also those in clients' hands (their calls fail), and refuses new ones.
 func (u *Upstream) Close() {
 	u.mu.Lock()
 	u.closed = true
-	var conns []*Conn
-	for _, s := range u.shared {
-		if s.conn != nil {
-			conns = append(conns, s.conn)
-		}
-	}
-	for _, idle := range u.private {
-		conns = append(conns, idle...)
-	}
+	conns := slices.Collect(maps.Keys(u.live))
 	u.shared, u.private = map[Identity]*slot{}, map[Identity][]*Conn{}
 	u.mu.Unlock()
 	for _, c := range conns {
