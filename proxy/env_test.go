@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type env struct {
 	cfg    proxy.Config
 	direct *redis.Client // to Redis, past the proxy
 	client *redis.Client // to the proxy
+	stop   func()        // ends the proxy in order; start may follow
 }
 
 // waPatterns are the keys of the store that most bots use.
@@ -49,6 +51,14 @@ func baseConfig() proxy.Config {
 // newEnv starts everything; change may alter the configuration.
 func newEnv(t *testing.T, change func(*proxy.Config), redisArgs ...string) *env {
 	t.Helper()
+	e := prepareEnv(t, change, redisArgs...)
+	e.start()
+	return e
+}
+
+// prepareEnv starts everything but the proxy.
+func prepareEnv(t *testing.T, change func(*proxy.Config), redisArgs ...string) *env {
+	t.Helper()
 	e := &env{t: t, redis: testenv.Redis(t, redisArgs...), dsn: testenv.DSN(t), cfg: baseConfig()}
 	e.cfg.Upstream.Address = e.redis.Addr()
 	if testing.Verbose() {
@@ -58,7 +68,6 @@ func newEnv(t *testing.T, change func(*proxy.Config), redisArgs ...string) *env 
 		change(&e.cfg)
 	}
 	e.direct = redisClient(t, e.redis.Addr(), e.cfg.Upstream.Password)
-	e.start()
 	return e
 }
 
@@ -82,8 +91,8 @@ func (e *env) start() {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()
 	e.store, e.server = store, server
-	e.client = redisClient(e.t, server.Addr().String(), "")
-	e.t.Cleanup(func() {
+	e.client = redisClient(e.t, server.Addr().String(), e.cfg.Upstream.Password)
+	e.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
@@ -94,6 +103,7 @@ func (e *env) start() {
 		}
 		store.Close()
 	})
+	e.t.Cleanup(e.stop)
 }
 
 func redisClient(t *testing.T, addr, password string) *redis.Client {

@@ -7,4 +7,10 @@ import (
 	"credproxy/internal/testenv"
 )
 
-func TestMain(m *testing.M) { os.Exit(testenv.Run(m)) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(childEnv); spec != "" {
+		runChildProxy(spec) // this process is a proxy that a test wants to kill
+		return
+	}
+	os.Exit(testenv.Run(m))
+}
