@@ -276,7 +276,7 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 			wants = append(wants, wanted{key: key})
 		}
 	}
-	readings, err := readKeys(ctx, cn, wants)
+	readings, err := readKeys(ctx, cn, wants, e.s.greeting.atLeast(7, 4))
 	if err != nil {
 		return err
 	}

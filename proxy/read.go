@@ -42,9 +42,9 @@ const (
 )
 
 // readKeys reads keys in few round trips, whatever their number: what they are and how large, and their values.
-func readKeys(ctx context.Context, rd pipeliner, keys []wanted) ([]reading, error) {
-	r := &reader{rd: rd, keys: slices.Clone(keys), out: make([]reading, len(keys)), heads: make([]head, len(keys))}
-	for _, step := range []func(context.Context) error{r.readHeads, r.readValues, r.readLargeHashes} {
+func readKeys(ctx context.Context, rd pipeliner, keys []wanted, fieldTTL bool) ([]reading, error) {
+	r := &reader{rd: rd, keys: slices.Clone(keys), out: make([]reading, len(keys)), heads: make([]head, len(keys)), fieldTTL: fieldTTL}
+	for _, step := range []func(context.Context) error{r.readHeads, r.readValues, r.readLargeHashes, r.readFieldTTLs} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("read keys from Redis: %w", err)
 		}
@@ -68,6 +68,8 @@ type reader struct {
 	keys  []wanted
 	heads []head
 	out   []reading
+	// fieldTTL: fields of a hash may have an expiry of their own in this Redis.
+	fieldTTL bool
 }
 
 // replyErrors are wanted one by one; only a broken connection fails the whole pipeline.
@@ -300,11 +302,15 @@ func scanHash(ctx context.Context, rd pipeliner, key string) (map[string]string,
 }
 
 func (r *reader) dumpIfOdd(ctx context.Context, i int) error {
-	c := &r.out[i].change
-	if !slices.ContainsFunc(c.Fields, func(f session.Field) bool { return len(f.Name) > maxFieldName }) {
+	if !slices.ContainsFunc(r.out[i].change.Fields, func(f session.Field) bool { return len(f.Name) > maxFieldName }) {
 		return nil
 	}
-	c.Fields = nil
+	return r.dump(ctx, i)
+}
+
+// dump takes a hash as DUMP instead of in the clear.
+func (r *reader) dump(ctx context.Context, i int) error {
+	r.out[i].change.Fields = nil
 	err := r.pipeline(ctx, func(p redis.Pipeliner) { r.heads[i].text = p.Dump(ctx, r.keys[i].key) })
 	if err == nil {
 		r.takeValue(i)

@@ -258,7 +258,7 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 			owner = append(owner, j)
 		}
 	}
-	readings, err := readKeys(ctx, v.s.control.db(db), wants)
+	readings, err := readKeys(ctx, v.s.control.db(db), wants, v.s.greeting.atLeast(7, 4))
 	if err != nil {
 		return nil, err
 	}
