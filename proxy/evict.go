@@ -73,11 +73,11 @@ func (s *Server) obstacleLocked(r ref, run upstream.Run) string {
 	return ""
 }
 
-// evictable is obstacleLocked for searches, without words.
-func (s *Server) evictable(it *item, run upstream.Run) bool {
+// evictable is obstacleLocked for the policy's searches, without words; now is in unix milliseconds.
+func (s *Server) evictable(it *item, run upstream.Run, now int64) bool {
 	g := &it.Value
 	return g.state == resident && g.run == run && !g.pinned && g.busy == 0 &&
-		(g.more == nil || (g.more.saving == nil && len(g.more.held) == 0)) && s.adopter.done(s.sessions.dbOf(it.Key))
+		(g.more == nil || (g.more.saving == nil && len(g.more.held) == 0 && g.more.avoid <= now)) && s.adopter.done(s.sessions.dbOf(it.Key))
 }
 
 // close closes the gate of a session.
@@ -135,18 +135,56 @@ func (e *evictor) evict(ctx context.Context, refs []ref) (n int, freed int64, er
 	}
 	for db, refs := range byDB {
 		k, f, berr := e.batch(ctx, db, refs)
-		if odd := new(errNotEvictable); len(refs) > 1 && k == 0 && (errors.Is(berr, redis.TxFailedErr) || errors.As(berr, odd)) {
-			// One of them cannot go, since the side door wrote to it: find out which.
-			for _, r := range refs {
-				k1, f1, _ := e.batch(ctx, db, []ref{r})
-				k, f = k+k1, f+f1
-			}
-			berr = nil
+		if k == 0 && e.someCannot(ctx, berr) {
+			k, f, berr = e.oneByOne(ctx, db, refs, berr)
 		}
 		n, freed, err = n+k, freed+f, orElse(err, berr)
 	}
 	e.s.stats.evicted(n)
 	return n, freed, err
+}
+
+// someCannot reports whether a batch failed because of a session in it, and not because a session in it was wanted or a store is
+// away.
+func (e *evictor) someCannot(ctx context.Context, err error) bool {
+	if err == nil || ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	if errors.Is(err, redis.TxFailedErr) || errors.As(err, new(errNotEvictable)) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+	defer cancel()
+	return e.s.store.Ping(ctx) == nil && e.s.control.db(0).Ping(ctx).Err() == nil
+}
+
+// oneByOne evicts the sessions of a batch that failed each by itself. Those that fail again are passed over for a while, so that
+// the others' turn comes.
+func (e *evictor) oneByOne(ctx context.Context, db int, refs []ref, err error) (n int, freed int64, last error) {
+	if len(refs) == 1 {
+		e.avoid(refs[0], err)
+		return 0, 0, err
+	}
+	for _, r := range refs {
+		k, f, err := e.batch(ctx, db, []ref{r})
+		if n, freed = n+k, freed+f; k == 0 && e.someCannot(ctx, err) {
+			e.avoid(r, err)
+		}
+	}
+	return n, freed, nil
+}
+
+// avoidFor is how long the policy passes over a session that could not be evicted.
+const avoidFor = 30 * time.Second
+
+func (e *evictor) avoid(r ref, why error) {
+	if errors.As(why, new(errNotEvictable)) {
+		return // it was busy just now
+	}
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	r.it.Value.detailLocked().avoid = nowMilli() + avoidFor.Milliseconds()
+	e.s.log.Warn("a session could not be evicted and is passed over for a while", "session", e.s.sessions.id(r.it.Key), "error", why)
 }
 
 func (e *evictor) batch(ctx context.Context, db int, refs []ref) (int, int64, error) {

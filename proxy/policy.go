@@ -226,8 +226,8 @@ func (p *policy) free(ctx context.Context, excess int64) (int, error) {
 // ago was touched then, so it is among the last; to pass it over in favour of sessions that have been here for longer would
 // evict the busiest ones when many are restored at once.
 func (p *policy) pick(want int64) []ref {
-	run := p.s.runs.Current()
-	items := p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run) })
+	run, now := p.s.runs.Current(), nowMilli()
+	items := p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run, now) })
 	return p.upTo(items, want)
 }
 
@@ -263,7 +263,7 @@ func (p *policy) inactive(ctx context.Context) {
 	defer p.enforcer.Unlock()
 	run, before := p.s.runs.Current(), time.Now().Add(-cfg.InactivityTTL).UnixMilli()
 	for ctx.Err() == nil {
-		items := p.s.sessions.table.OldestBefore(nil, evictBatch, before, func(it *item) bool { return p.s.evictable(it, run) })
+		items := p.s.sessions.table.OldestBefore(nil, evictBatch, before, func(it *item) bool { return p.s.evictable(it, run, nowMilli()) })
 		if len(items) == 0 {
 			return
 		}

@@ -49,6 +49,7 @@ type detail struct {
 	held     map[string]int       // keys with a removal in flight: not saved meanwhile
 	saving   chan struct{}        // closed when the save that took the dirty keys is over
 	poison   map[string]string    // keys whose stored form cannot be restored, with the reason
+	avoid    int64                // the policy passes it over until then, unix milliseconds
 	dirtySeq uint64               // rises with every change
 	savedSeq uint64               // changes up to here are in Postgres
 	saved    chan struct{}        // closed when savedSeq rises or nothing is left to save; nil if nobody waits
@@ -84,7 +85,7 @@ func (g *gate) detailLocked() *detail {
 func (g *gate) restLocked() {
 	d := g.more
 	if d != nil && d.flight == nil && len(d.dirty) == 0 && len(d.marks) == 0 && len(d.held) == 0 && d.saving == nil &&
-		len(d.poison) == 0 && d.saved == nil {
+		len(d.poison) == 0 && d.saved == nil && d.avoid <= nowMilli() {
 		g.more = nil
 	}
 }

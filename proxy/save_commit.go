@@ -1,0 +1,227 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"credproxy/internal/session"
+)
+
+// saveJobs reads and commits one batch, and says so to everyone who waits for it.
+func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job) (err error, away bool) {
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	again, err := v.commit(ctx, db, jobs)
+	if away = err != nil && !v.s.evictor.someCannot(ctx, err); err != nil && !away && len(jobs) > 1 {
+		again, err = v.oneByOne(ctx, db, jobs)
+	} else if err != nil {
+		for _, j := range jobs {
+			j.err = err
+		}
+	}
+	var pairs []any
+	for _, j := range jobs {
+		v.settle(j, again[j.ref], j.err)
+		if j.err == nil {
+			pairs = append(pairs, j.takeMarks()...)
+		}
+	}
+	// The marks go while the sessions still count as being saved: an eviction must not leave one behind.
+	uerr := v.s.meta.unmark(ctx, db, pairs)
+	v.s.barrier("save-unmarked")
+	if err == nil {
+		v.measure(ctx, db, jobs)
+	}
+	for _, j := range jobs {
+		v.finish(j, uerr != nil)
+	}
+	return orElse(err, uerr), away
+}
+
+// oneByOne saves each session of a batch by itself, so that one that Postgres refuses holds up no other.
+func (v *saver) oneByOne(ctx context.Context, db int, jobs []*job) (again map[ref]map[string]*dirtyKey, first error) {
+	again = map[ref]map[string]*dirtyKey{}
+	for _, j := range jobs {
+		a, err := v.commit(ctx, db, []*job{j})
+		j.err = err
+		first = orElse(first, err)
+		maps.Copy(again, a)
+	}
+	return again, first
+}
+
+// commit saves the jobs' keys as Redis has them and returns those that must be read again as a whole.
+func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]map[string]*dirtyKey, err error) {
+	v.s.flushing.RLock()
+	defer v.s.flushing.RUnlock()
+	var wants []wanted
+	var owner []*job
+	for _, j := range jobs {
+		for name, k := range j.keys {
+			wants = append(wants, wanted{key: name, patch: !k.whole, fields: slices.Collect(maps.Keys(k.fields))})
+			owner = append(owner, j)
+		}
+	}
+	readings, err := readKeys(ctx, v.s.control.db(db), wants, v.s.greeting.atLeast(7, 4))
+	if err != nil {
+		return nil, err
+	}
+	// The run of the taking, not of now: a restart in between would make everything that Redis has lost look deleted (S3).
+	if err := v.s.control.checkRun(jobs[0].run); err != nil {
+		return nil, err
+	}
+	again = map[ref]map[string]*dirtyKey{}
+	whole := func(j *job, key string) {
+		if again[j.ref] == nil {
+			again[j.ref] = map[string]*dirtyKey{}
+		}
+		again[j.ref][key] = &dirtyKey{whole: true}
+	}
+	changes := map[*job]*session.Change{}
+	for i, rd := range readings {
+		j := owner[i]
+		if rd.again {
+			whole(j, wants[i].key)
+			continue
+		}
+		c := changes[j]
+		if c == nil {
+			c = &session.Change{Session: j.id, Heat: j.heat}
+			changes[j] = c
+		}
+		c.Keys = append(c.Keys, rd.change)
+	}
+	refused, err := v.store(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range refused {
+		for _, j := range jobs {
+			if j.id == ref.Session {
+				whole(j, ref.Key)
+			}
+		}
+	}
+	v.saved.Add(int64(len(readings) - len(refused)))
+	return again, nil
+}
+
+func (v *saver) store(ctx context.Context, changes map[*job]*session.Change) ([]session.Ref, error) {
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	list := make([]session.Change, 0, len(changes))
+	for _, c := range changes {
+		list = append(list, *c)
+	}
+	v.s.barrier("save-read")
+	refused, err := v.s.store.Save(ctx, list, time.Now().UnixMilli())
+	if err != nil {
+		return nil, fmt.Errorf("save changed keys: %w", err)
+	}
+	v.s.barrier("save-committed")
+	return refused, nil
+}
+
+// settle says in the session's record what became of its changes.
+func (v *saver) settle(j *job, again map[string]*dirtyKey, err error) {
+	r := j.ref
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	d := r.it.Value.detailLocked()
+	defer v.queue.keys.Add(-int64(len(j.keys))) // after those that are put back are counted anew
+	switch {
+	case err != nil:
+		d.putBackLocked(j.keys, &v.queue)
+	case len(again) > 0:
+		d.putBackLocked(again, &v.queue)
+	case j.seq > d.savedSeq:
+		d.savedSeq = j.seq
+		d.announceLocked()
+	}
+}
+
+// takeMarks takes the marks of saved keys out of the record and returns them as key and generation alternately. A command in
+// flight may have found its mark there and written none, so marks stay while the session is busy.
+func (j *job) takeMarks() (pairs []any) {
+	j.ref.sh.Lock()
+	defer j.ref.sh.Unlock()
+	d := j.ref.it.Value.more
+	if j.ref.it.Value.busy > 0 || d == nil {
+		return nil
+	}
+	j.marks = map[string]*mark{}
+	for key, m := range d.marks {
+		if d.dirty[key] == nil {
+			pairs = append(pairs, key, m.gen)
+			j.marks[key] = m
+			delete(d.marks, key)
+		}
+	}
+	return pairs
+}
+
+// finish ends the save; marks that may still be in Redis are remembered.
+func (v *saver) finish(j *job, keepMarks bool) {
+	r := j.ref
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	d := r.it.Value.detailLocked()
+	d.saving = nil
+	close(j.done)
+	if keepMarks {
+		for key, m := range j.marks {
+			if d.marks == nil {
+				d.marks = map[string]*mark{}
+			}
+			if d.marks[key] == nil {
+				m.sure, m.doubt = false, true
+				d.marks[key] = m
+			}
+		}
+	}
+	if len(d.dirty)+len(d.marks) > 0 {
+		v.queue.addLocked(r) // failed, changed again, or in use: look again
+	}
+	if !r.it.Value.unsavedLocked() {
+		d.announceLocked()
+	}
+	r.it.Value.restLocked()
+}
+
+// measure asks Redis how large the saved sessions are, where all of a session's keys follow from its id. A size that cannot be
+// had stays as it was: it is an estimate.
+func (v *saver) measure(ctx context.Context, db int, jobs []*job) {
+	sizes := make([][]*redis.IntCmd, len(jobs))
+	_, _ = v.s.control.db(db).Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, j := range jobs {
+			keys, wild := v.s.sessions.literals(j.id)
+			if wild {
+				continue
+			}
+			for _, key := range keys {
+				sizes[i] = append(sizes[i], p.MemoryUsage(ctx, key))
+			}
+		}
+		return nil
+	})
+	for i, j := range jobs {
+		var sum int64
+		for _, cmd := range sizes[i] {
+			sum += cmd.Val()
+		}
+		if sum > 0 {
+			j.ref.sh.Lock()
+			j.ref.sh.SetBytes(j.ref.it, sum)
+			j.ref.sh.Unlock()
+		}
+	}
+}
+
+// newGen returns a mark's generation: no other mark of any process has it.
+func (v *saver) newGen() string { return fmt.Sprintf("%s%x", tmpToken, v.gen.Add(1)) }

@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"credproxy/proxy/upstream"
+)
+
+// unsavedLocked reports whether some change waits to be saved or is being saved.
+func (g *gate) unsavedLocked() bool {
+	d := g.more
+	return d != nil && (len(d.dirty) > 0 || d.saving != nil || g.state == evicting)
+}
+
+// announceLocked wakes those who wait for a save; they look for themselves.
+func (d *detail) announceLocked() {
+	if d.saved != nil {
+		close(d.saved)
+		d.saved = nil
+	}
+}
+
+// waitSaved returns when a session's changes up to seq are in Postgres. They were made in run (0: any): once the session belongs to
+// a later one, what is saved of it is what has come back from Postgres, and the changes may be lost.
+func (v *saver) waitSaved(ctx context.Context, r ref, seq uint64, run upstream.Run) error {
+	for {
+		r.sh.Lock()
+		d := r.it.Value.more
+		if run != 0 && r.it.Value.run != run {
+			r.sh.Unlock()
+			return errStaleRun
+		}
+		if d == nil || d.savedSeq >= seq || !r.it.Value.unsavedLocked() { // savedSeq starts anew when a session was at rest
+			r.sh.Unlock()
+			return nil
+		}
+		if d.saved == nil {
+			d.saved = make(chan struct{})
+		}
+		saved := d.saved
+		v.queue.addLocked(r)
+		r.sh.Unlock()
+		v.queue.wake()
+		select {
+		case <-saved:
+		case <-ctx.Done():
+			if err := v.lastErr.Load(); err != nil {
+				return *err
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// sync waits until everything that is dirty now is in Postgres and returns how many keys were saved meanwhile.
+func (v *saver) sync(ctx context.Context) (int64, error) {
+	before := v.saved.Load()
+	type place struct {
+		r   ref
+		seq uint64
+	}
+	var places []place
+	for _, fl := range v.evictions() { // they save too, or put back what they have taken
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	v.s.sessions.table.Range(func(sh *shard, it *item) bool {
+		d := it.Value.more
+		if it.Value.state == resident && d != nil && (len(d.dirty) > 0 || d.saving != nil) {
+			places = append(places, place{ref{sh, it}, d.dirtySeq})
+		}
+		return true
+	})
+	for _, p := range places {
+		if err := v.waitSaved(ctx, p.r, p.seq, 0); err != nil {
+			return v.saved.Load() - before, err
+		}
+	}
+	return v.saved.Load() - before, nil
+}
+
+// evictions lists the evictions that are under way.
+func (v *saver) evictions() (flights []*flight) {
+	v.s.sessions.table.Range(func(_ *shard, it *item) bool {
+		if it.Value.state == evicting {
+			flights = append(flights, it.Value.more.flight)
+		}
+		return true
+	})
+	return flights
+}
+
+// lag returns how long the oldest unsaved change has waited, in milliseconds.
+func (v *saver) lag() int64 {
+	if v.queue.keys.Load() == 0 {
+		return 0
+	}
+	if at := v.queue.oldest.Load(); at > 0 {
+		return max(time.Now().UnixMilli()-at, 0)
+	}
+	return 0
+}
