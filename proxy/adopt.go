@@ -26,8 +26,8 @@ const (
 	adoptPause = 25 * time.Millisecond
 	// adoptRetry is the pause after a failure.
 	adoptRetry = time.Second
-	// maxUnsaved stops the scan while so many keys wait to be saved.
-	maxUnsaved = 20_000
+	// adoptAhead stops the scan while so many keys wait to be saved.
+	adoptAhead = 20_000
 )
 
 // done reports whether a database holds nothing that is not known. It takes no lock: searches ask it for every candidate.
@@ -143,7 +143,7 @@ func (a *adopter) breathe(ctx context.Context) error {
 		if err := pause(ctx, adoptPause, context.Canceled); err != nil {
 			return err
 		}
-		if a.s.saver.queue.keys.Load() < maxUnsaved {
+		if a.s.saver.queue.keys.Load() < adoptAhead {
 			return nil
 		}
 	}

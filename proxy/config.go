@@ -65,6 +65,8 @@ type SyncConfig struct {
 	Mode     SyncMode
 	Interval time.Duration // longest a change waits to be saved in SyncBehind
 	Wait     time.Duration // longest a command waits for Postgres before it gets TRYAGAIN
+	// MaxUnsaved is how many changed keys may wait to be saved while Postgres is away; further writes wait. 0: 500,000.
+	MaxUnsaved int64
 }
 
 // DefaultDeny is the list of commands that clients are refused unless the configuration says otherwise: those that stop or

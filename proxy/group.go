@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"credproxy/internal/resp"
@@ -65,18 +63,6 @@ func (c *client) forward(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	}
 }
 
-// makeRoom counts a write and, while memory is full, waits for eviction.
-func (c *client) makeRoom(n int) {
-	if !c.s.policy.full(int64(n)) {
-		c.s.policy.wrote(n)
-		return
-	}
-	c.flush()
-	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
-	defer cancel()
-	c.s.policy.makeRoom(ctx, int64(n))
-}
-
 // connect makes sure that the group has a connection, so that the run is known before gates are passed.
 func (c *client) connect() error {
 	if c.own != nil {
@@ -91,196 +77,7 @@ func (c *client) connect() error {
 	return err
 }
 
-// admit passes the gates of all sessions that the command names; false: the command has been answered instead.
-func (c *client) admit(e *entry, args [][]byte) bool {
-	if err := c.connect(); err != nil {
-		c.reply(errorReply(nil, textUnavailable(err)))
-		return false
-	}
-	keys := c.keysOf(e.cmd, args)
-	if len(keys) == 0 {
-		return true
-	}
-	from := len(c.g.touches)
-	ok, err := c.touchAll(e.cmd, keys, args, c.ident.DB, c.tryTouch)
-	if !ok && err == nil {
-		// A session is not resident. The commands before must not wait for it, nor hold their sessions.
-		c.undo(from)
-		c.flush()
-		c.s.stats.misses.Add(1)
-		from = 0
-		err = c.touchSlowly(e.cmd, keys, args, c.ident.DB)
-	} else if ok {
-		c.s.stats.hits.Add(1)
-	}
-	if err != nil {
-		c.undo(from)
-		c.reply(errorReply(nil, gateText(err)))
-		return false
-	}
-	e.touches = [2]int{from, len(c.g.touches)}
-	c.beginWrites(e)
-	return true
-}
-
-// ownKeyError says that a client named a key of the proxy's.
-var errOwnKey = errors.New("a key of the proxy's own")
-
-func gateText(err error) string {
-	if errors.Is(err, errOwnKey) {
-		return textOwnKey
-	}
-	var gone unavailableError
-	if errors.As(err, &gone) {
-		return textUnavailable(gone.err)
-	}
-	return textTryAgain(err)
-}
-
-type unavailableError struct{ err error }
-
 func (e unavailableError) Error() string { return e.err.Error() }
-
-// keysOf finds the keys of a command. A command that Redis is sure to refuse has none.
-func (c *client) keysOf(cmd *keyspace.Command, args [][]byte) []keyspace.KeyArg {
-	if cmd == nil || cmd.Has(keyspace.NoKeys) {
-		return nil
-	}
-	keys, err := cmd.AppendKeys(c.keyArgs[:0], args)
-	if errors.Is(err, keyspace.ErrMovable) {
-		keys, err = c.s.learned.askKeys(c.ctx, c.s.control, args)
-	}
-	if err != nil {
-		return nil
-	}
-	c.keyArgs = keys[:0]
-	return keys
-}
-
-// touchAll passes the gate for every key, with touch; false without an error: touch would have to wait.
-func (c *client) touchAll(cmd *keyspace.Command, keys []keyspace.KeyArg, args [][]byte, db int,
-	pass func(t touch) (bool, error)) (bool, error) {
-	target, other := cmd.TargetDB(args) // MOVE and COPY ... DB change a key in another database as well
-	other = other && !c.refusesDB(target)
-	for i, k := range keys {
-		key := args[k.Index]
-		if keyspace.Own(key) {
-			return false, errOwnKey
-		}
-		t := touch{db: db, key: key, access: k.Access}
-		if k.Access != keyspace.Read {
-			t.write = writeOf(cmd, k, args)
-		}
-		if other && i > 0 { // COPY's destination is there only
-			t.db = target
-		}
-		if ok, err := pass(t); !ok || err != nil {
-			return false, err
-		}
-		if other && len(keys) == 1 { // MOVE's key leaves one database and appears in the other
-			t.db, t.access, t.write.scope = target, keyspace.Write, keyspace.Whole
-			if ok, err := pass(t); !ok || err != nil {
-				return false, err
-			}
-		}
-	}
-	return true, nil
-}
-
-// refusesDB reports whether Redis has no such database: it then refuses MOVE and COPY, and there is nothing there to gate.
-func (c *client) refusesDB(db int) bool {
-	id := c.s.ownIdentity(2)
-	id.DB = db
-	_, err := c.s.upstream.Shared(c.ctx, id)
-	var refused *upstream.RefusedError
-	return errors.As(err, &refused)
-}
-
-func writeOf(cmd *keyspace.Command, k keyspace.KeyArg, args [][]byte) writeScope {
-	w := writeScope{key: args[k.Index], scope: k.Scope}
-	if k.Scope == keyspace.Fields {
-		first, last, step, ok := cmd.Fields(args)
-		if !ok || last >= len(args) || first > last {
-			w.scope = keyspace.Whole
-			return w
-		}
-		w.fields, w.step = args[first:last+1], step
-	}
-	return w
-}
-
-// tryTouch passes a gate that is open.
-func (c *client) tryTouch(t touch) (bool, error) {
-	identity, ok := c.s.sessions.match(c.idBuf, t.db, t.key)
-	if !ok {
-		return true, nil
-	}
-	c.idBuf = identity
-	if t.ref, ok = c.s.sessions.tryEnter(identity, c.g.conn.Run(), c.now); ok {
-		c.g.touches = append(c.g.touches, t)
-	}
-	return ok, nil
-}
-
-// staleRetries is how often a command is admitted again because Redis was restarted meanwhile.
-const staleRetries = 5
-
-// touchSlowly passes gates that have to be waited for.
-func (c *client) touchSlowly(cmd *keyspace.Command, keys []keyspace.KeyArg, args [][]byte, db int) error {
-	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
-	defer cancel()
-	var err error
-	for range staleRetries {
-		if err = c.connect(); err != nil {
-			return unavailableError{err}
-		}
-		from := len(c.g.touches)
-		_, err = c.touchAll(cmd, keys, args, db, func(t touch) (bool, error) {
-			identity, ok := c.s.sessions.match(c.idBuf, t.db, t.key)
-			if !ok {
-				return true, nil
-			}
-			c.idBuf = identity
-			var err error
-			if t.ref, err = c.s.enter(ctx, identity, t.key, c.g.conn.Run()); err == nil {
-				c.g.touches = append(c.g.touches, t)
-			}
-			return err == nil, err
-		})
-		if !errors.Is(err, errStaleRun) {
-			return err
-		}
-		c.undo(from)
-		if c.own != nil {
-			c.quit = true
-			return unavailableError{errors.New("the upstream Redis was restarted, the state of the connection is lost")}
-		}
-		c.g.conn = nil
-	}
-	return unavailableError{err}
-}
-
-// undo leaves the sessions of the touches from index from on.
-func (c *client) undo(from int) {
-	for _, t := range c.g.touches[from:] {
-		t.ref.leave()
-	}
-	c.g.touches = c.g.touches[:from]
-}
-
-// beginWrites finds out which marks the command needs and which keys go from Postgres first.
-func (c *client) beginWrites(e *entry) {
-	for i := e.touches[0]; i < e.touches[1]; i++ {
-		t := &c.g.touches[i]
-		if t.access == keyspace.Read {
-			continue
-		}
-		t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver.newGen)
-		if t.access == keyspace.Remove {
-			c.g.removals++
-		}
-	}
-}
 
 // flush sends the group and adds its replies to the output.
 func (c *client) flush() {
@@ -337,23 +134,6 @@ func (c *client) removeFirst() error {
 		}
 	}
 	return c.s.remover.remove(ctx, removals)
-}
-
-// markRemovals marks the keys that the group is about to remove: were the proxy killed between the two halves of a removal, an
-// unmarked key would pass for saved.
-func (c *client) markRemovals(ctx context.Context) error {
-	byDB := map[int][]*touch{}
-	for i := range c.g.touches {
-		if t := &c.g.touches[i]; t.access == keyspace.Remove && t.gen != "" {
-			byDB[t.db] = append(byDB[t.db], t)
-		}
-	}
-	for db, touches := range byDB {
-		if err := c.s.markAll(ctx, db, touches); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // hold holds a key that is going to be removed and says what goes.
@@ -414,55 +194,6 @@ func (c *client) request() (req []byte, n int, err error) {
 	return req, n, nil
 }
 
-// marksTravel reports whether marks may go with the client's commands: its user must be the proxy's own, another one might not
-// be allowed to write them.
-func (c *client) marksTravel() bool {
-	return !c.relaying() && c.ident.Auth == (c.s.cfg.Upstream.Password != "") && c.ident.User == c.s.cfg.Upstream.Username
-}
-
-func appendMark(req []byte, t *touch) []byte {
-	req = append(req, "*4\r\n$4\r\nHSET\r\n"...)
-	req = resp.AppendBulkString(req, dirtyMarks)
-	req = resp.AppendBulk(req, t.key)
-	return resp.AppendBulkString(req, t.gen)
-}
-
-// markNow sets a mark over the proxy's own connection and waits for it.
-func (s *Server) markNow(ctx context.Context, t *touch) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	if err := s.meta.mark(ctx, t.db, t.key, t.gen); err != nil {
-		return fmt.Errorf("mark key %q before a write: %w", t.key, err)
-	}
-	t.ref.marked(t.key, t.gen)
-	return nil
-}
-
-// markAll sets the marks of many keys of one database, and waits for them; the commands need not set them any more.
-func (s *Server) markAll(ctx context.Context, db int, touches []*touch) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	for part := range slices.Chunk(touches, markStep) {
-		pairs := make([]any, 0, 2*len(part))
-		for _, t := range part {
-			pairs = append(pairs, t.key, t.gen)
-		}
-		s.barrier("mark-unsent")
-		if err := s.meta.mark(ctx, db, pairs...); err != nil {
-			return fmt.Errorf("mark keys before their removal: %w", err)
-		}
-		s.barrier("mark-sent")
-		for _, t := range part {
-			t.ref.marked(t.key, t.gen)
-			t.gen = ""
-		}
-	}
-	return nil
-}
-
-// markStep bounds the keys that are marked by one command.
-const markStep = 1000
-
 // send sends the group over a connection whose replies belong to calls.
 func (c *client) send() {
 	req, n, err := c.request()
@@ -513,29 +244,6 @@ func (c *client) distribute(err error) {
 	for i := range c.g.entries {
 		e := &c.g.entries[i]
 		c.emit(c.saved(e, e.local, seqs))
-	}
-}
-
-// confirmMarks looks at the replies to an entry's marks, from index at on. A mark that Redis has refused, as it does without memory,
-// is set another way before the client hears of its write.
-func (c *client) confirmMarks(e *entry, at, got int, reply []byte) {
-	if e.marks == 0 {
-		return
-	}
-	for j := e.touches[0]; j < e.touches[1]; j++ {
-		t := &c.g.touches[j]
-		if t.gen == "" || t.db != c.ident.DB {
-			continue
-		}
-		switch {
-		case at < got && !resp.IsError(c.call.Reply(at)):
-			t.ref.marked(t.key, t.gen)
-		case at < got && !resp.IsError(reply):
-			if err := c.s.markNow(c.ctx, t); err != nil {
-				c.s.log.Warn("a changed key could not be marked; it is saved all the same unless the proxy is killed first", "error", err)
-			}
-		}
-		at++
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 type saver struct {
 	s     *Server
 	queue saveQueue
+	bound int64 // of keys that wait to be saved
 
 	gen     atomic.Uint64
 	lastErr atomic.Pointer[error]

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"credproxy/proxy/upstream"
@@ -103,4 +104,26 @@ func (v *saver) lag() int64 {
 		return max(time.Now().UnixMilli()-at, 0)
 	}
 	return 0
+}
+
+// defaultUnsaved bounds how many changed keys may wait to be saved while Postgres is away: what is remembered of each takes some 200
+// bytes here, and the key cannot leave Redis.
+const defaultUnsaved = 500_000
+
+// crowded reports whether no more changes should be taken on.
+func (v *saver) crowded() bool { return v.queue.keys.Load() >= v.bound }
+
+// room holds a write back until changes have been saved: a client that waits loses nothing.
+func (v *saver) room(ctx context.Context) error {
+	for v.crowded() {
+		v.queue.wake()
+		why := fmt.Errorf("%d changed keys wait to be saved, and no more are taken on", v.queue.keys.Load())
+		if last := v.lastErr.Load(); last != nil {
+			why = fmt.Errorf("%w: %w", why, *last)
+		}
+		if err := pause(ctx, loadRetry, why); err != nil {
+			return err
+		}
+	}
+	return nil
 }

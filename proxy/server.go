@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func New(cfg Config, store Store) (*Server, error) {
 	s.upstream = upstream.New(cfg.Upstream.Address, s.runs, s.control.askRun)
 	s.alarms = newAlarms(s.log)
 	s.meta = newMeta(s.control, s.sessions, s.runs, s.log)
-	s.saver = &saver{s: s}
+	s.saver = &saver{s: s, bound: cmp.Or(cfg.Sync.MaxUnsaved, defaultUnsaved)}
 	s.saver.queue.kick = make(chan struct{}, 1)
 	s.remover = &remover{s: s, reqs: make(chan *removalReq)}
 	s.evictor = &evictor{s: s}
