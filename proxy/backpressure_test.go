@@ -46,4 +46,5 @@ func TestWritesWaitWhenTooMuchIsUnsaved(t *testing.T) {
 			t.Fatalf("key %d in Postgres: %q", i, got)
 		}
 	}
+	e.stop() // while Postgres is there
 }

@@ -269,7 +269,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	var err error
 	if begun {
 		err = s.saveAll(ctx)
-		s.flushHeat(ctx, 0)
+		s.flushHeat(context.WithoutCancel(ctx), 0) // also when the saving has used the time up
 	}
 	s.stop()
 	s.tasks.Wait()
