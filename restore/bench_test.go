@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -9,19 +10,46 @@ import (
 	"credproxy/internal/session"
 )
 
-// The benchmarks stand beside what the driver takes for the same rows without any of this package's promises.
+// The benchmarks stand beside what the driver takes for the same rows without any of this package's promises: no look at
+// what is stored, no fence, no order.
 
 const benchSessions = 50 // in one Save, as a busy fleet gives in a sync interval
 
-// benchChanges changes fields of each session's hash; round makes the values new each time.
-func benchChanges(round, fields int) []session.Change {
+// benchShapes are sessions as bots have them.
+var benchShapes = []struct {
+	name              string
+	keys, fields, len int
+}{
+	{"1key", 1, 0, 500},
+	{"200keys", 200, 0, 500},
+	{"855keys", 855, 0, 300},
+	{"3071keys", 3_071, 0, 550},
+	{"28700fields", 1, 28_700, 580},
+}
+
+// benchKeys builds a session's keys; round makes the values new each time.
+func benchKeys(round, keys, fields, size int) []session.KeyChange {
+	value := func(i int) []byte { return fmt.Appendf(make([]byte, 0, size), "%0*d", size, round*100_000+i) }
+	var out []session.KeyChange
+	for i := range keys {
+		k := session.Key{Name: fmt.Sprintf("baileys:session:+5511:%d", i), Type: session.String}
+		if fields == 0 {
+			k.Value = value(i)
+		}
+		for f := range fields {
+			k.Type = session.Hash
+			k.Fields = append(k.Fields, session.Field{Name: fmt.Sprintf("session-%d.0", f), Value: value(f)})
+		}
+		out = append(out, put(k))
+	}
+	return out
+}
+
+// benchFleet changes some fields of each session's hash.
+func benchFleet(round, fields int) []session.Change {
 	var changes []session.Change
 	for i := range benchSessions {
-		k := session.Key{Name: "keys", Type: session.Hash}
-		for f := range fields {
-			value := fmt.Appendf(make([]byte, 0, 400), "%0400d", round*benchSessions+i+f)
-			k.Fields = append(k.Fields, session.Field{Name: fmt.Sprintf("session-%d", f), Value: value})
-		}
+		k := benchKeys(round*benchSessions+i, 1, fields, 400)[0].Key
 		changes = append(changes, session.Change{
 			Session: bot(fmt.Sprintf("+55119%d", i)), Heat: session.Heat{LastAccess: now + int64(round), Hits: uint64(round), Bytes: 1},
 			Keys: []session.KeyChange{patch(k, int64(fields))},
@@ -31,110 +59,130 @@ func benchChanges(round, fields int) []session.Change {
 }
 
 func BenchmarkSave(b *testing.B) {
-	for _, fields := range []int{1, 20} {
-		s := openStore(b, Config{})
-		ctx := testContext(b)
-		if _, err := s.Save(ctx, benchChanges(0, fields), now); err != nil {
-			b.Fatal(err)
-		}
-		b.Run(fmt.Sprintf("fields=%d/store", fields*benchSessions), func(b *testing.B) {
-			for n := 1; b.Loop(); n++ {
-				if refused, err := s.Save(ctx, benchChanges(n, fields), now); err != nil || refused != nil {
-					b.Fatal(refused, err)
-				}
-			}
+	for _, shape := range benchShapes {
+		benchmarkSave(b, shape.name, func(round int) []session.Change {
+			return []session.Change{{Session: bot("+5511"), Heat: session.Heat{LastAccess: now, Bytes: 1},
+				Keys: benchKeys(round, shape.keys, shape.fields, shape.len)}}
 		})
-		b.Run(fmt.Sprintf("fields=%d/bare", fields*benchSessions), func(b *testing.B) {
-			kids := kidsByName(b, s)
-			for n := 1; b.Loop(); n++ {
-				bareSave(b, s, kids, benchChanges(n, fields))
-			}
+	}
+	for _, fields := range []int{1, 20} {
+		benchmarkSave(b, fmt.Sprintf("fleet%dfields", fields*benchSessions), func(round int) []session.Change {
+			return benchFleet(round, fields)
 		})
 	}
 }
 
-func kidsByName(b *testing.B, s *Store) map[string]int64 {
-	rows, err := s.pool.Query(testContext(b), "SELECT s.id, k.kid FROM credproxy.sessions s JOIN credproxy.keys k USING (sid)")
+func benchmarkSave(b *testing.B, name string, changes func(round int) []session.Change) {
+	s := openStore(b, Config{})
+	ctx := testContext(b)
+	save := func(round int) {
+		if refused, err := s.Save(ctx, changes(round), now); err != nil || refused != nil {
+			b.Fatal(refused, err)
+		}
+	}
+	save(0)
+	b.Run(name+"/store", func(b *testing.B) {
+		for n := 1; b.Loop(); n++ {
+			save(n)
+		}
+	})
+	b.Run(name+"/bare", func(b *testing.B) {
+		ids := benchIDs(b, s)
+		for n := 1; b.Loop(); n++ {
+			bareSave(ctx, b, s, ids, changes(-n))
+		}
+	})
+}
+
+type benchID struct{ sid, kid int64 }
+
+// benchIDs maps a session to its number and that of a key.
+func benchIDs(b *testing.B, s *Store) map[string]benchID {
+	rows, err := s.pool.Query(testContext(b), "SELECT s.id, s.sid, max(k.kid) FROM credproxy.sessions s JOIN credproxy.keys k USING (sid) GROUP BY s.sid")
 	if err != nil {
 		b.Fatal(err)
 	}
-	kids := make(map[string]int64)
-	var id []byte
-	var kid int64
-	if _, err := pgx.ForEachRow(rows, []any{&id, &kid}, func() error { kids[string(id)] = kid; return nil }); err != nil {
+	ids := make(map[string]benchID)
+	var name []byte
+	var id benchID
+	if _, err := pgx.ForEachRow(rows, []any{&name, &id.sid, &id.kid}, func() error { ids[string(name)] = id; return nil }); err != nil {
 		b.Fatal(err)
 	}
-	return kids
+	return ids
 }
 
 // bareSave upserts the same rows, one statement each, in one batch and transaction.
-func bareSave(b *testing.B, s *Store, kids map[string]int64, changes []session.Change) {
+func bareSave(ctx context.Context, b *testing.B, s *Store, ids map[string]benchID, changes []session.Change) {
 	batch := &pgx.Batch{}
 	batch.Queue("begin")
 	for _, c := range changes {
 		batch.Queue(`INSERT INTO credproxy.sessions (db, keyspace, id, last_access, hits, bytes) VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (db, keyspace, id) DO UPDATE SET last_access = excluded.last_access, hits = excluded.hits, bytes = excluded.bytes`,
 			c.Session.DB, c.Session.Keyspace, []byte(c.Session.Name), c.Heat.LastAccess, int64(c.Heat.Hits), c.Heat.Bytes)
-		for _, f := range c.Keys[0].Fields {
-			batch.Queue(`INSERT INTO credproxy.fields (kid, field, value) VALUES ($1, $2, $3)
-				ON CONFLICT (kid, field) DO UPDATE SET value = excluded.value`, kids[c.Session.Name], []byte(f.Name), f.Value)
+		id := ids[c.Session.Name]
+		for _, k := range c.Keys {
+			if k.Type == session.String {
+				batch.Queue(`INSERT INTO credproxy.keys (sid, key, type, form, value) VALUES ($1, $2, 1, 1, $3)
+					ON CONFLICT (sid, key) DO UPDATE SET value = excluded.value`, id.sid, []byte(k.Name), k.Value)
+			}
+			for _, f := range k.Fields {
+				batch.Queue(`INSERT INTO credproxy.fields (kid, field, value) VALUES ($1, $2, $3)
+					ON CONFLICT (kid, field) DO UPDATE SET value = excluded.value`, id.kid, []byte(f.Name), f.Value)
+			}
 		}
 	}
 	batch.Queue("commit")
-	if err := s.pool.SendBatch(testContext(b), batch).Close(); err != nil {
+	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		b.Fatal(err)
-	}
-}
-
-func BenchmarkSaveLarge(b *testing.B) {
-	s := openStore(b, Config{})
-	k := largeHash(b)
-	b.SetBytes(k.Bytes())
-	for n := 0; b.Loop(); n++ {
-		mustSave(b, s, bot(fmt.Sprint(n)), put(k))
 	}
 }
 
 func BenchmarkLoad(b *testing.B) {
-	s := openStore(b, Config{})
-	large := largeHash(b)
-	for _, fields := range []int{1, 3_071, 28_700} {
-		k := large
-		k.Fields = k.Fields[:fields]
-		id := bot(fmt.Sprint(fields))
-		mustSave(b, s, id, put(k))
-		b.Run(fmt.Sprintf("fields=%d/store", fields), func(b *testing.B) {
+	for _, shape := range benchShapes {
+		s := openStore(b, Config{})
+		id := bot("+5511")
+		mustSave(b, s, id, benchKeys(1, shape.keys, shape.fields, shape.len)...)
+		sql(b, s, "ANALYZE")
+		ctx := testContext(b)
+		want := max(shape.keys, shape.fields)
+		b.Run(shape.name+"/store", func(b *testing.B) {
 			for b.Loop() {
-				if got := mustLoad(b, s, id); len(got.Keys[0].Fields) != fields {
-					b.Fatal("fields are missing")
+				got, err := s.Load(ctx, id, now)
+				if err != nil || len(got.Keys) != shape.keys || len(got.Keys[0].Fields) != shape.fields {
+					b.Fatal("rows are missing", err)
 				}
 			}
 		})
-		b.Run(fmt.Sprintf("fields=%d/bare", fields), func(b *testing.B) {
+		b.Run(shape.name+"/bare", func(b *testing.B) {
 			for b.Loop() {
-				if n := bareLoad(b, s, id); n != fields {
-					b.Fatal("fields are missing")
+				if n := bareLoad(ctx, b, s, id, shape.fields > 0); n != want {
+					b.Fatal("rows are missing")
 				}
 			}
 		})
 	}
 }
 
-// bareLoad reads the fields of a session that has one hash.
-func bareLoad(b *testing.B, s *Store, id session.ID) int {
-	rows, err := s.pool.Query(testContext(b), `SELECT f.field, f.value FROM credproxy.sessions s
-		JOIN credproxy.keys k ON k.sid = s.sid JOIN credproxy.fields f ON f.kid = k.kid
-		WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3`, id.DB, id.Keyspace, []byte(id.Name))
+// bareLoad reads a session's strings, or the fields of its one hash.
+func bareLoad(ctx context.Context, b *testing.B, s *Store, id session.ID, fields bool) int {
+	query := `SELECT k.key, k.value FROM credproxy.sessions s JOIN credproxy.keys k ON k.sid = s.sid
+		WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3`
+	if fields {
+		query = `SELECT f.field, f.value FROM credproxy.sessions s
+			JOIN credproxy.keys k ON k.sid = s.sid JOIN credproxy.fields f ON f.kid = k.kid
+			WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3`
+	}
+	rows, err := s.pool.Query(ctx, query, id.DB, id.Keyspace, []byte(id.Name))
 	if err != nil {
 		b.Fatal(err)
 	}
-	var fields []session.Field
+	var out []session.Field
 	var name, value []byte
 	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error {
-		fields = append(fields, session.Field{Name: string(name), Value: append([]byte(nil), value...)})
+		out = append(out, session.Field{Name: string(name), Value: append([]byte(nil), value...)})
 		return nil
 	}); err != nil {
 		b.Fatal(err)
 	}
-	return len(fields)
+	return len(out)
 }

@@ -11,42 +11,36 @@ import (
 )
 
 const (
-	// lockSQL locks session rows in the order of its arrays.
-	lockSQL = `
-SELECT FROM unnest($1::int[], $2::text[], $3::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, n)
-JOIN credproxy.sessions s ON s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id
-ORDER BY u.n FOR NO KEY UPDATE OF s`
-
 	deleteKeysSQL = `
-DELETE FROM credproxy.keys k
-USING unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[]) AS u (db, keyspace, id, key), credproxy.sessions s
-WHERE s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id AND k.sid = s.sid AND k.key = u.key`
+DELETE FROM credproxy.keys WHERE kid = ANY (ARRAY (
+	SELECT k.kid FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[]) AS u (db, keyspace, id, key)
+	` + joinSession + ` ` + joinKey + `))`
 
 	deleteFieldsSQL = `
-DELETE FROM credproxy.fields f
-USING unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[]) AS u (db, keyspace, id, key, field),
-	credproxy.sessions s, credproxy.keys k
-WHERE s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id AND k.sid = s.sid AND k.key = u.key
-	AND f.kid = k.kid AND f.field = u.field`
+DELETE FROM credproxy.fields WHERE ctid = ANY (ARRAY (
+	SELECT f.ctid FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[]) AS u (db, keyspace, id, key, field)
+	` + joinSession + ` ` + joinKey + `
+	JOIN LATERAL (SELECT x.ctid FROM credproxy.fields x WHERE x.kid = k.kid AND x.field = u.field LIMIT 1) f ON true))`
 
 	// A hash whose last field went is no key any more.
 	deleteEmptySQL = `
-DELETE FROM credproxy.keys k
-USING unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[]) AS u (db, keyspace, id, key), credproxy.sessions s
-WHERE s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id AND k.sid = s.sid AND k.key = u.key
-	AND k.type = 2 AND k.form = 1 AND NOT EXISTS (SELECT FROM credproxy.fields f WHERE f.kid = k.kid)`
+DELETE FROM credproxy.keys WHERE kid = ANY (ARRAY (
+	SELECT k.kid FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[]) AS u (db, keyspace, id, key)
+	` + joinSession + ` ` + joinKey + `
+	WHERE k.type = 2 AND k.form = 1 AND NOT EXISTS (SELECT FROM credproxy.fields f WHERE f.kid = k.kid)))`
 )
 
 // Delete removes keys and fields, in one transaction and one round trip; it is committed when the error is nil. What is not
-// stored is passed over. The session's row stays. A field of a hash that is stored as a DUMP payload is not removed: the
+// stored is passed over. The session's row stays. It fails with ErrSuperseded when a newer write was there first. A field of a hash that is stored as a DUMP payload is not removed: the
 // payload is opaque, and the caller saves the key anew once it has changed.
 func (s *Store) Delete(ctx context.Context, removals []session.Removal) error {
 	if len(removals) == 0 {
 		return nil
 	}
-	err := s.transact(ctx, func(t *transaction) error {
+	ids := sessionsOfRemovals(removals)
+	err := s.fenced(ctx, ids, func(t *transaction) error {
 		b := begin()
-		queueLock(b, removals)
+		t.queueFence(b, ids)
 		queueDeletes(b, removals)
 		queueCommit(b)
 		return t.send(ctx, b)
@@ -58,17 +52,14 @@ func (s *Store) Delete(ctx context.Context, removals []session.Removal) error {
 	return nil
 }
 
-func queueLock(b *pgx.Batch, removals []session.Removal) {
+// sessionsOfRemovals returns the sessions once each, in the order of locking.
+func sessionsOfRemovals(removals []session.Removal) []session.ID {
 	ids := make([]session.ID, 0, len(removals))
 	for _, r := range removals {
 		ids = append(ids, r.Session)
 	}
 	slices.SortFunc(ids, compareID)
-	var columns idColumns
-	for _, id := range slices.Compact(ids) {
-		columns.add(id)
-	}
-	b.Queue(lockSQL, columns.db, columns.keyspace, columns.id)
+	return slices.Compact(ids)
 }
 
 func queueDeletes(b *pgx.Batch, removals []session.Removal) {
@@ -95,58 +86,4 @@ func queueDeletes(b *pgx.Batch, removals []session.Removal) {
 		b.Queue(deleteFieldsSQL, fieldIDs.db, fieldIDs.keyspace, fieldIDs.id, fieldKeys, fields)
 		b.Queue(deleteEmptySQL, hashIDs.db, hashIDs.keyspace, hashIDs.id, hashes)
 	}
-}
-
-const lockDBsSQL = `
-SELECT FROM credproxy.sessions WHERE db = ANY ($1::int[]) ORDER BY db, keyspace, id FOR UPDATE`
-
-// DeleteDB removes all keys of some databases, of all when dbs is nil, in one transaction. The sessions' rows stay: their
-// sessions are known, and known to be empty.
-func (s *Store) DeleteDB(ctx context.Context, dbs []int) error {
-	err := s.transact(ctx, func(t *transaction) error {
-		b := begin()
-		if dbs == nil {
-			b.Queue("TRUNCATE credproxy.keys, credproxy.fields")
-		} else {
-			numbers := int32s(dbs)
-			b.Queue(lockDBsSQL, numbers)
-			b.Queue(`DELETE FROM credproxy.keys k USING credproxy.sessions s
-				WHERE s.db = ANY ($1::int[]) AND k.sid = s.sid`, numbers)
-		}
-		queueCommit(b)
-		return t.send(ctx, b)
-	})
-	if err != nil {
-		return fmt.Errorf("delete databases %v: %w", dbs, err)
-	}
-	return nil
-}
-
-// SwapDB exchanges the sessions of two databases, in one transaction.
-func (s *Store) SwapDB(ctx context.Context, a, b int) error {
-	if a == b {
-		return nil
-	}
-	const aside = -1 // no database has this number; (db, keyspace, id) must stay unique at every step
-	err := s.transact(ctx, func(t *transaction) error {
-		batch := begin()
-		batch.Queue(lockDBsSQL, int32s([]int{a, b}))
-		for _, step := range [][2]int{{a, aside}, {b, a}, {aside, b}} {
-			batch.Queue("UPDATE credproxy.sessions SET db = $2::int WHERE db = $1::int", int32(step[0]), int32(step[1]))
-		}
-		queueCommit(batch)
-		return t.send(ctx, batch)
-	})
-	if err != nil {
-		return fmt.Errorf("swap databases %d and %d: %w", a, b, err)
-	}
-	return nil
-}
-
-func int32s(numbers []int) []int32 {
-	out := make([]int32, len(numbers))
-	for i, n := range numbers {
-		out[i] = int32(n)
-	}
-	return out
 }

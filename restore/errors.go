@@ -57,16 +57,18 @@ const (
 	codeCrashShutdown = "57P02"
 	codeProtocol      = "08P01"
 	codeUnknownSet    = "42704"
+	codeNull          = "23502"
+	codeUnsupported   = "0A000"
 )
 
 // Temporary reports whether the same call may succeed later without anybody changing it: Postgres is away, starting,
-// stopping, read-only, full, or slow. A canceled context is not temporary, a deadline is.
+// stopping, read-only, full, or slow, or a newer write was first (ErrSuperseded). A canceled context is not temporary, a deadline is.
 func Temporary(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		return temporaryCode(pg.Code)
 	}
-	return errors.Is(err, context.DeadlineExceeded) || disconnected(err)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrSuperseded) || disconnected(err)
 }
 
 func temporaryCode(code string) bool {
@@ -95,8 +97,13 @@ func disconnected(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }
 
-// conflicted reports whether Postgres undid the transaction for the sake of another one.
+// conflicted reports whether Postgres undid the transaction for the sake of another one, or because somebody altered a
+// table after the statement was prepared on this connection; the driver prepares it anew.
 func conflicted(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == codeSerialization || pg.Code == codeDeadlock)
+	if !errors.As(err, &pg) {
+		return false
+	}
+	return pg.Code == codeSerialization || pg.Code == codeDeadlock ||
+		pg.Code == codeUnsupported && strings.Contains(pg.Message, "cached plan")
 }

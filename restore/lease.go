@@ -45,6 +45,10 @@ func (s *Store) Lease(ctx context.Context, name string, wait time.Duration) (*Le
 	if err != nil {
 		return nil, fmt.Errorf("take lease %q: %w", name, err)
 	}
+	// Whoever held the name before may have written with higher fences than ours.
+	if err := s.newEpoch(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("take lease %q: %w", name, err), hold.release(ctx))
+	}
 	beat, cancel := context.WithCancel(context.Background())
 	l := &Lease{hold: hold, cancel: cancel, lost: make(chan struct{}), done: make(chan struct{})}
 	go l.heartbeat(beat)

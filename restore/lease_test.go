@@ -76,7 +76,9 @@ func TestLeaseIsLostWithItsConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sql(t, s, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+	// Only in this database: other tests' leases live on the same server.
+	sql(t, s, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 	again, err := s.Lease(ctx, "x", 5*time.Second)
 	if err != nil {
 		t.Fatalf("after the holder's connection died: %v", err)

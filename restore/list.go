@@ -26,7 +26,7 @@ ORDER BY k.kid`
 	sessionsSQL = `
 SELECT s.sid, s.db, s.keyspace, coalesce(s.full_id, s.id), s.last_access, s.hits, s.bytes,
 	(SELECT count(*) FROM credproxy.keys k WHERE k.sid = s.sid AND (k.expire_at IS NULL OR k.expire_at > $3))
-FROM credproxy.sessions s WHERE s.sid > $1 ORDER BY s.sid LIMIT $2`
+FROM credproxy.sessions s WHERE s.known AND s.sid > $1 ORDER BY s.sid LIMIT $2`
 )
 
 // Keys lists up to limit stored keys of a database that have not expired at now (unix milliseconds), in the order of Pos,

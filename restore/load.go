@@ -17,39 +17,67 @@ const (
 	formDump  = 2 // the payload of DUMP, which carries its own version and checksum
 )
 
-// loadSQL returns everything of the sessions in one result, so from one point in time: first a row per session (kid null,
-// n its place in the request), then a row per key, then a row per field (n null). Postgres runs the parts of an Append
-// in order.
+// loadSQL returns everything of the sessions in one result, so from one point in time: first a row per key (n is its
+// session's place in the request) or one without a key when a session has none, each with the heat of its session, then a
+// row per field (n null). Postgres runs the parts of an Append in order.
 const loadSQL = `
 WITH s AS MATERIALIZED (
 	SELECT u.n, s.sid, s.last_access, s.hits, s.bytes
 	FROM unnest($1::int[], $2::text[], $3::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, n)
-	JOIN credproxy.sessions s ON s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id
-), k AS MATERIALIZED (
-	SELECT s.n, k.kid, k.type, k.form, k.expire_at, coalesce(k.full_key, k.key) AS name, k.value
-	FROM s JOIN credproxy.keys k ON k.sid = s.sid
-	WHERE k.expire_at IS NULL OR k.expire_at > $4
+	` + joinSession + `
+	WHERE s.known
 )
-SELECT NULL::bigint, NULL::bytea, NULL::bytea, n, last_access, hits, bytes FROM s
+SELECT k.kid, coalesce(k.full_key, k.key), k.value, s.n, k.type, k.form, k.expire_at, s.last_access, s.hits, s.bytes
+FROM s LEFT JOIN credproxy.keys k ON k.sid = s.sid AND (k.expire_at IS NULL OR k.expire_at > $4)
 UNION ALL
-SELECT kid, name, value, n, type, form, expire_at FROM k
+SELECT f.kid, f.field, f.value, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM s JOIN credproxy.keys k ON k.sid = s.sid JOIN credproxy.fields f ON f.kid = k.kid
+WHERE k.type = 2 AND k.form = 1 AND (k.expire_at IS NULL OR k.expire_at > $4)`
+
+// loadOneSQL is loadSQL for one session, without what it takes to tell several apart.
+const loadOneSQL = `
+SELECT k.kid, coalesce(k.full_key, k.key), k.value, 1::bigint, k.type, k.form, k.expire_at, s.last_access, s.hits, s.bytes
+FROM credproxy.sessions s
+LEFT JOIN credproxy.keys k ON k.sid = s.sid AND (k.expire_at IS NULL OR k.expire_at > $4)
+WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3 AND s.known
 UNION ALL
-SELECT f.kid, f.field, f.value, NULL, NULL, NULL, NULL FROM k JOIN credproxy.fields f ON f.kid = k.kid`
+SELECT f.kid, f.field, f.value, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM credproxy.sessions s JOIN credproxy.keys k ON k.sid = s.sid JOIN credproxy.fields f ON f.kid = k.kid
+WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3 AND s.known
+	AND k.type = 2 AND k.form = 1 AND (k.expire_at IS NULL OR k.expire_at > $4)`
 
 // Load returns what is stored of a session, without the keys that have expired at now (unix milliseconds), in one round
 // trip also when nothing is. Stored keys that cannot be understood are left out and named by a *PoisonError, which is
 // returned together with the rest.
+//
+// Of a session that is not stored it returns what the source has, if there is one: another round trip, and FromSource when
+// that had something. What comes from there is not stored yet. The first Save of the session ends the source's say for all
+// of its keys, so it must hold all of them.
 func (s *Store) Load(ctx context.Context, id session.ID, now int64) (session.Snapshot, error) {
 	snapshots, err := s.load(ctx, []session.ID{id}, now)
 	if len(snapshots) == 0 {
 		return session.Snapshot{}, fmt.Errorf("load session %q: %w", id, err)
 	}
+	if failed := s.fromSource(ctx, []session.ID{id}, snapshots); failed != nil {
+		return session.Snapshot{}, fmt.Errorf("load session %q: %w", id, failed)
+	}
 	return snapshots[0], err
 }
 
 // LoadMany loads several sessions in one round trip, from one point in time; the result has their order. Like Load, it may
-// return a *PoisonError together with the rest. An id that is listed twice gets the same snapshot twice, sharing memory.
+// return a *PoisonError together with the rest, and asks the source for those that are not stored. An id that is listed
+// twice gets the same snapshot twice, sharing memory.
 func (s *Store) LoadMany(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
+	return s.loadMany(ctx, ids, now, s.fromSource)
+}
+
+// LoadStored is LoadMany without the source, for callers that compare with what is stored here.
+func (s *Store) LoadStored(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
+	return s.loadMany(ctx, ids, now, nil)
+}
+
+func (s *Store) loadMany(ctx context.Context, ids []session.ID, now int64,
+	more func(context.Context, []session.ID, []session.Snapshot) error) ([]session.Snapshot, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -62,6 +90,11 @@ func (s *Store) LoadMany(ctx context.Context, ids []session.ID, now int64) ([]se
 		}
 	}
 	snapshots, err := s.load(ctx, once, now)
+	if snapshots != nil && more != nil {
+		if failed := more(ctx, once, snapshots); failed != nil {
+			snapshots, err = nil, failed
+		}
+	}
 	if snapshots == nil {
 		return nil, fmt.Errorf("load %d sessions from %q on: %w", len(ids), ids[0], err)
 	}
@@ -72,16 +105,35 @@ func (s *Store) LoadMany(ctx context.Context, ids []session.ID, now int64) ([]se
 	return out, err
 }
 
+// fromSource fills the snapshots of sessions that are not stored.
+func (s *Store) fromSource(ctx context.Context, ids []session.ID, snapshots []session.Snapshot) error {
+	if s.source == nil {
+		return nil
+	}
+	var missing []session.ID
+	var at []int
+	for i, id := range ids {
+		if !snapshots[i].Found {
+			missing, at = append(missing, id), append(at, i)
+		}
+	}
+	found, err := s.sources(ctx, missing)
+	if err != nil {
+		return err
+	}
+	for i, keys := range found {
+		snapshots[at[i]].Keys, snapshots[at[i]].FromSource = keys, len(keys) > 0
+	}
+	return nil
+}
+
 // load returns nil snapshots exactly when it failed. The ids differ.
 func (s *Store) load(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
-	var columns idColumns
-	for _, id := range ids {
-		columns.add(id)
-	}
+	sql, args := loadQuery(ids, now)
 	var l *loading
 	err := s.retry(ctx, func() error {
 		l = newLoading(ids)
-		return s.read(ctx, loadSQL, []any{columns.db, columns.keyspace, columns.id, now}, l.row)
+		return s.read(ctx, sql, args, l.row)
 	})
 	if err != nil {
 		return nil, err
@@ -89,25 +141,33 @@ func (s *Store) load(ctx context.Context, ids []session.ID, now int64) ([]sessio
 	return l.finish()
 }
 
+func loadQuery(ids []session.ID, now int64) (sql string, args []any) {
+	if len(ids) == 1 {
+		return loadOneSQL, []any{int32(ids[0].DB), ids[0].Keyspace, indexed(ids[0].Name), now}
+	}
+	var columns idColumns
+	for _, id := range ids {
+		columns.add(id)
+	}
+	return loadSQL, []any{columns.db, columns.keyspace, columns.id, now}
+}
+
 // loading builds snapshots from the rows of loadSQL.
 type loading struct {
 	ids       []session.ID
 	snapshots []session.Snapshot
-	keys      map[int64]place
-	lastKID   int64 // fields come key by key: remember the last one
+	keys      map[int64]place // hashes in the clear
+	lastKID   int64           // fields come key by key: remember the last one
 	last      *session.Key
 	bytes     arena
 	poison    []session.Ref
 }
 
 // place says where a key is being built: index into snapshots, and into Keys there. Not a pointer, as Keys grows.
-type place struct {
-	snapshot, key int
-	form          int16
-}
+type place struct{ snapshot, key int }
 
 func newLoading(ids []session.ID) *loading {
-	return &loading{ids: ids, snapshots: make([]session.Snapshot, len(ids)), keys: make(map[int64]place)}
+	return &loading{ids: ids, snapshots: make([]session.Snapshot, len(ids))}
 }
 
 var errBadRow = errors.New("unexpected row")
@@ -115,10 +175,8 @@ var errBadRow = errors.New("unexpected row")
 func (l *loading) row(rows pgx.Rows) error {
 	v := rows.RawValues()
 	switch {
-	case len(v) != 7:
+	case len(v) != 10:
 		return errBadRow
-	case v[0] == nil:
-		return l.sessionRow(v)
 	case v[3] != nil:
 		return l.keyRow(v)
 	default:
@@ -126,22 +184,19 @@ func (l *loading) row(rows pgx.Rows) error {
 	}
 }
 
-func (l *loading) sessionRow(v [][]byte) error {
-	n := int(int64At(v[3])) - 1
-	if n < 0 || n >= len(l.ids) {
-		return errBadRow
-	}
-	l.snapshots[n].Found = true
-	l.snapshots[n].Heat = session.Heat{
-		LastAccess: int64At(v[4]), Hits: uint64(int64At(v[5])), Bytes: int64At(v[6]),
-	}
-	return nil
-}
-
+// keyRow takes a row of a session, which has a key unless that session has none.
 func (l *loading) keyRow(v [][]byte) error {
 	n := int(int64At(v[3])) - 1
 	if n < 0 || n >= len(l.ids) {
 		return errBadRow
+	}
+	snapshot := &l.snapshots[n]
+	if !snapshot.Found {
+		snapshot.Found = true
+		snapshot.Heat = session.Heat{LastAccess: int64At(v[7]), Hits: uint64(int64At(v[8])), Bytes: int64At(v[9])}
+	}
+	if v[0] == nil {
+		return nil
 	}
 	key := session.Key{Name: string(v[1]), Type: session.Type(int64At(v[4])), ExpireAt: int64At(v[6])}
 	form := int16(int64At(v[5]))
@@ -154,8 +209,12 @@ func (l *loading) keyRow(v [][]byte) error {
 	} else if v[2] != nil {
 		key.Value = l.bytes.copy(v[2])
 	}
-	snapshot := &l.snapshots[n]
-	l.keys[int64At(v[0])] = place{snapshot: n, key: len(snapshot.Keys), form: form}
+	if key.Type == session.Hash && form == formClear {
+		if l.keys == nil {
+			l.keys = make(map[int64]place)
+		}
+		l.keys[int64At(v[0])] = place{snapshot: n, key: len(snapshot.Keys)}
+	}
 	snapshot.Keys = append(snapshot.Keys, key)
 	return nil
 }
@@ -182,9 +241,6 @@ func (l *loading) fieldRow(v [][]byte) error {
 			return nil // of a key that is not understood, and named as such
 		}
 		l.lastKID, l.last = kid, &l.snapshots[at.snapshot].Keys[at.key]
-	}
-	if l.last.Type != session.Hash || l.last.Dump != nil {
-		return errBadRow
 	}
 	l.last.Fields = append(l.last.Fields, session.Field{Name: string(v[1]), Value: l.bytes.copy(v[2])})
 	return nil

@@ -73,16 +73,17 @@ func TestLoadManyKeepsTheOrder(t *testing.T) {
 func TestPoisonIsNamedAndTheRestServed(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *Store) {
 		mustSave(t, s, bot("a"), putString("good", "v"), put(hash("h", "a", "1")), putString("future type", "v"),
-			putString("future form", "v"), putString("no value", "v"), put(hash("field of poison", "a", "1")))
+			putString("future form", "v"), putString("no value", "v"), put(hash("field of poison", "a", "1")), put(hash("hash and value", "a", "1")))
 		mustSave(t, s, bot("b"), putString("fine", "v"))
 		sql(t, s, "UPDATE credproxy.keys SET type = 300 WHERE key = 'future type'")
 		sql(t, s, "UPDATE credproxy.keys SET form = 3 WHERE key IN ('future form', 'field of poison')")
 		sql(t, s, "UPDATE credproxy.keys SET value = NULL WHERE key = 'no value'")
+		sql(t, s, "UPDATE credproxy.keys SET value = 'v' WHERE key = 'hash and value'")
 
 		got, err := s.LoadMany(testContext(t), []session.ID{bot("b"), bot("a")}, now)
 		var poison *PoisonError
-		if !errors.As(err, &poison) || Temporary(err) || len(poison.Keys) != 4 {
-			t.Fatalf("error %v, want one that names 4 keys and is not temporary", err)
+		if !errors.As(err, &poison) || Temporary(err) || len(poison.Keys) != 5 {
+			t.Fatalf("error %v, want one that names 5 keys and is not temporary", err)
 		}
 		for _, ref := range poison.Keys {
 			equal(t, "session of the poison", ref.Session, bot("a"))
@@ -96,7 +97,8 @@ func TestPoisonIsNamedAndTheRestServed(t *testing.T) {
 		}
 		// The caller's way out: what Redis holds replaces the poison.
 		mustSave(t, s, bot("a"), putString("future type", "1"), putString("future form", "2"), putString("no value", "3"),
+			put(hash("hash and value", "a", "1")),
 			session.KeyChange{Op: session.Delete, Key: session.Key{Name: "field of poison"}})
-		equal(t, "keys after repair", len(mustLoad(t, s, bot("a")).Keys), 5)
+		equal(t, "keys after repair", len(mustLoad(t, s, bot("a")).Keys), 6)
 	})
 }

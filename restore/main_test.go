@@ -161,3 +161,21 @@ func equal[T any](t testing.TB, what string, got, want T) {
 		t.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
+
+func readDoc(t testing.TB, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// limitedUser returns the DSN of the same database for a user that may use our tables, and nothing else.
+func limitedUser(t testing.TB, s *Store) string {
+	t.Helper()
+	sql(t, s, `DO $$ BEGIN CREATE ROLE limited LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`)
+	sql(t, s, "GRANT USAGE ON SCHEMA credproxy TO limited; GRANT ALL ON ALL TABLES IN SCHEMA credproxy TO limited; GRANT ALL ON ALL SEQUENCES IN SCHEMA credproxy TO limited")
+	t.Cleanup(func() { sql(t, s, "DROP OWNED BY limited") })
+	return strings.Replace(s.pool.Config().ConnString(), "credproxy@", "limited@", 1)
+}

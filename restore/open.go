@@ -58,6 +58,7 @@ func configureConn(conn *pgx.ConnConfig, pooled bool) {
 		conn.StatementCacheCapacity = 0
 		return
 	}
+	conn.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // whatever the DSN says: values are read in binary form
 	for name, value := range planSettings {
 		conn.RuntimeParams[name] = value
 	}

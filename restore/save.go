@@ -12,25 +12,28 @@ import (
 	"credproxy/internal/session"
 )
 
-// heatSQL creates session rows as needed, updates their heat and, above all, locks them, in the order of its arrays.
+// heatSQL creates session rows as needed, updates their heat and, above all, locks them in the order of its arrays and
+// writes the fence (fence.go). What a removal wrote into a row of its own is no heat.
 const heatSQL = `
-INSERT INTO credproxy.sessions AS s (db, keyspace, id, full_id, last_access, hits, bytes)
-SELECT * FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[])
+INSERT INTO credproxy.sessions AS s (db, keyspace, id, full_id, last_access, hits, bytes, fence)
+SELECT u.*, CASE WHEN $8::bigint > (SELECT value FROM credproxy.meta WHERE name = 'barrier') THEN $8::bigint END
+FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[]) AS u
 ON CONFLICT (db, keyspace, id) DO UPDATE SET
-	last_access = greatest(s.last_access, excluded.last_access),
+	last_access = CASE WHEN s.known THEN greatest(s.last_access, excluded.last_access) ELSE excluded.last_access END,
 	hits        = greatest(s.hits, excluded.hits),
-	bytes       = excluded.bytes`
+	bytes       = excluded.bytes,
+	known       = true,
+	fence       = CASE WHEN s.fence <= excluded.fence THEN excluded.fence END`
 
 // resolveSQL tells what is stored of each key, and a fresh number where nothing is.
 const resolveSQL = `
 SELECT s.sid, coalesce(k.kid, nextval('credproxy.keys_kid_seq')), k.form, k.type, k.expire_at
 FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, key, n)
-JOIN credproxy.sessions s ON s.db = u.db AND s.keyspace = u.keyspace AND s.id = u.id
-LEFT JOIN credproxy.keys k ON k.sid = s.sid AND k.key = u.key
+` + joinSession + ` LEFT ` + joinKey + `
 ORDER BY u.n`
 
 // Save makes the stored sessions what changes say, in one transaction: all of it is committed when err is nil, none of it
-// otherwise. It takes two round trips. now (unix milliseconds) tells which stored keys have expired.
+// otherwise. It takes two round trips. It fails with ErrSuperseded when a newer write was there first. now (unix milliseconds) tells which stored keys have expired.
 //
 // A session's row is created as needed; its last access and hits never go back, its bytes are set. A Change without keys
 // saves the heat only. A Patch is refused, and returned for the caller to Put the whole key, unless the stored key is a
@@ -42,10 +45,10 @@ func (s *Store) Save(ctx context.Context, changes []session.Change, now int64) (
 		return nil, err
 	}
 	heats := heatsOf(changes)
-	err = s.transact(ctx, func(t *transaction) error {
+	err = s.fenced(ctx, sessionsOf(heats), func(t *transaction) error {
 		refused = nil
 		b := begin()
-		queueHeats(b, heats)
+		t.queueHeats(b, heats)
 		for _, pass := range passes {
 			was, err := t.resolve(ctx, b, pass)
 			if err != nil {
@@ -115,7 +118,15 @@ func heatsOf(changes []session.Change) []session.Change {
 	return heats
 }
 
-func queueHeats(b *pgx.Batch, heats []session.Change) {
+func sessionsOf(heats []session.Change) []session.ID {
+	ids := make([]session.ID, 0, len(heats))
+	for _, c := range heats {
+		ids = append(ids, c.Session)
+	}
+	return ids
+}
+
+func (t *transaction) queueHeats(b *pgx.Batch, heats []session.Change) {
 	var ids idColumns
 	var full [][]byte
 	var access, hits, bytes []int64
@@ -126,7 +137,7 @@ func queueHeats(b *pgx.Batch, heats []session.Change) {
 		hits = append(hits, int64(min(c.Heat.Hits, math.MaxInt64)))
 		bytes = append(bytes, c.Heat.Bytes)
 	}
-	b.Queue(heatSQL, ids.db, ids.keyspace, ids.id, full, access, hits, bytes)
+	b.Queue(heatSQL, ids.db, ids.keyspace, ids.id, full, access, hits, bytes, t.fence)
 }
 
 // resolve sends the batch with a look at what is stored of the pass's keys.

@@ -53,6 +53,13 @@ var migrations = []string{
 		holder  text NOT NULL,                  -- who that is, for people
 		renewed timestamptz NOT NULL
 	);`,
+
+	// Both columns keep their value in most updates, so the index does not keep those from staying within the page.
+	`ALTER TABLE credproxy.sessions
+		ADD COLUMN fence bigint  NOT NULL DEFAULT 0,    -- of the newest call that changed the session, see fence.go
+		ADD COLUMN known boolean NOT NULL DEFAULT true; -- false: the row only carries the fence of a removal
+	CREATE INDEX sessions_unknown ON credproxy.sessions (sid) WHERE NOT known;
+	INSERT INTO credproxy.meta VALUES ('fence', 0), ('barrier', 0);`,
 }
 
 // migrate brings the tables to version len(steps). Several programs may try at once: one does it, the others wait.

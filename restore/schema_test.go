@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"credproxy/internal/session"
 	"credproxy/internal/testenv"
 )
 
@@ -42,7 +43,23 @@ func TestMigrationGoesOnFromWhereItWas(t *testing.T) {
 		t.Fatal("a failing migration succeeded")
 	}
 	equal(t, "tables of a failed migration", count(t, s, "SELECT count(*) FROM pg_tables WHERE tablename = 'half'"), 0)
-	equal(t, "version", count(t, s, "SELECT value FROM credproxy.meta"), len(next))
+	equal(t, "version", count(t, s, "SELECT value FROM credproxy.meta WHERE name = 'schema_version'"), len(next))
+}
+
+// TestUpgradeKeepsWhatIsStored: what the first version stored is there after the upgrade, and can be written on.
+func TestUpgradeKeepsWhatIsStored(t *testing.T) {
+	s := openStore(t, Config{})
+	sql(t, s, "DROP SCHEMA credproxy CASCADE")
+	if err := s.migrate(testContext(t), migrations[:1]); err != nil {
+		t.Fatal(err)
+	}
+	sql(t, s, `INSERT INTO credproxy.sessions (db, keyspace, id, last_access, hits, bytes) VALUES (0, 'baileys', 'a', 7, 8, 9);
+		INSERT INTO credproxy.keys (sid, key, type, form, value) SELECT sid, 'k', 1, 1, 'old' FROM credproxy.sessions`)
+	s = openStore(t, Config{DSN: s.pool.Config().ConnString()})
+	equal(t, "snapshot", mustLoad(t, s, bot("a")), session.Snapshot{Found: true,
+		Heat: session.Heat{LastAccess: 7, Hits: 8, Bytes: 9}, Keys: []session.Key{putString("k", "old").Key}})
+	mustSave(t, s, bot("a"), putString("k", "new"))
+	wantKeys(t, s, bot("a"), putString("k", "new").Key)
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
@@ -57,11 +74,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 func TestUserWithFewRights(t *testing.T) {
 	s := openStore(t, Config{})
 	dsn := s.pool.Config().ConnString()
-	sql(t, s, `DO $$ BEGIN CREATE ROLE limited LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`)
-	limited := strings.Replace(dsn, "credproxy@", "limited@", 1)
-
-	sql(t, s, "GRANT USAGE ON SCHEMA credproxy TO limited; GRANT ALL ON ALL TABLES IN SCHEMA credproxy TO limited; GRANT ALL ON ALL SEQUENCES IN SCHEMA credproxy TO limited")
-	t.Cleanup(func() { sql(t, s, "DROP OWNED BY limited") })
+	limited := limitedUser(t, s)
 	other := openStore(t, Config{DSN: limited})
 	mustSave(t, other, bot("a"), putString("k", "v")) // who finds the tables ready need not be able to make them
 

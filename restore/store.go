@@ -2,12 +2,15 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -27,6 +30,9 @@ type Config struct {
 	// SimpleProtocol is for a transaction pooler (PgBouncer) in front of Postgres: no prepared statements, no session
 	// settings, and leases are rows instead of session locks.
 	SimpleProtocol bool
+	// Source is the operator's own SQL over existing tables, asked for sessions that are not stored. Its one parameter is
+	// the session's id, its columns are key, field (null: the key is a string) and value. See docs/source.md.
+	Source string
 }
 
 // Store is the durable side. All methods are safe for concurrent use. An error for which Temporary is true left nothing
@@ -37,6 +43,11 @@ type Store struct {
 	log     hclog.Logger
 	pooled  bool // a transaction pooler stands in between
 	queries atomic.Uint64
+	order   order
+	source  *source // nil: there is none
+
+	purging sync.Mutex // held by Purge all along; it protects purged and is not taken by anybody else
+	purged  int64      // the key that Purge looked at last
 }
 
 // Open connects and brings the tables up to date. Its errors are for operators: they never hold the password.
@@ -53,11 +64,30 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}
-	if err := s.migrate(ctx, migrations); err != nil {
+	if err := s.prepare(ctx, cfg); err != nil {
 		pool.Close()
 		return nil, explain(err, settings.ConnConfig)
 	}
 	return s, nil
+}
+
+func (s *Store) prepare(ctx context.Context, cfg Config) error {
+	if err := s.migrate(ctx, migrations); err != nil {
+		return err
+	}
+	err := s.newEpoch(ctx)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == codeReadOnly {
+		// It can still be read from, and a lease will take the fence that writes need.
+		s.log.Warn("postgres is read-only", "error", err)
+		s.order.raise(time.Now().UnixNano())
+	} else if err != nil {
+		return err
+	}
+	if cfg.Source == "" {
+		return nil
+	}
+	return s.checkSource(ctx, cfg.Source)
 }
 
 // Close waits for calls that are under way and closes all connections but those of leases.

@@ -12,6 +12,7 @@ import (
 type transaction struct {
 	store *Store
 	conn  *pgx.Conn
+	fence int64
 }
 
 // beginSQL names the isolation level: rule 2 of the package fails under a stricter default of the database.

@@ -27,14 +27,18 @@ FROM unnest($1::bigint[], $2::bigint[]) AS u (kid, expire_at) WHERE k.kid = u.ki
 
 	// EXCEPT is hashed or sorted, where "NOT IN" over an array would compare each with each.
 	keepFieldsSQL = `
-DELETE FROM credproxy.fields f USING (
-	SELECT kid, field FROM credproxy.fields WHERE kid = ANY ($1::bigint[])
-	EXCEPT SELECT * FROM unnest($2::bigint[], $3::bytea[])
-) gone WHERE f.kid = gone.kid AND f.field = gone.field`
+DELETE FROM credproxy.fields WHERE ctid = ANY (ARRAY (
+	SELECT f.ctid FROM (
+		SELECT kid, field FROM credproxy.fields WHERE kid = ANY ($1::bigint[])
+		EXCEPT SELECT * FROM unnest($2::bigint[], $3::bytea[])
+	) u ` + joinField + `))`
 
 	delFieldsSQL = `
-DELETE FROM credproxy.fields f USING unnest($1::bigint[], $2::bytea[]) AS u (kid, field)
-WHERE f.kid = u.kid AND f.field = u.field`
+DELETE FROM credproxy.fields WHERE ctid = ANY (ARRAY (
+	SELECT f.ctid FROM unnest($1::bigint[], $2::bytea[]) AS u (kid, field) ` + joinField + `))`
+
+	// A row's place is as good as its name while the session is locked. For the limit see joinSession.
+	joinField = `JOIN LATERAL (SELECT x.ctid FROM credproxy.fields x WHERE x.kid = u.kid AND x.field = u.field LIMIT 1) f ON true`
 
 	putFieldsSQL = `
 INSERT INTO credproxy.fields AS f (kid, field, value)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make run` and `make test` need beside Go: redis-server and PostgreSQL. Does nothing when both are
-# there. Debian's packages would start both as system services; a policy file keeps them stopped, because credproxy
+# Installs what `make run` and `make test` need beside Go: redis-server and PostgreSQL, and in CI PgBouncer. Does
+# nothing when they are there. Debian's packages would start both as system services; a policy file keeps them stopped, because credproxy
 # starts private ones of its own.
 set -euo pipefail
 
@@ -12,6 +12,8 @@ has_postgres() {
 missing=()
 command -v redis-server >/dev/null 2>&1 || missing+=(redis-server)
 has_postgres || missing+=(postgresql)
+# Only some tests want it; they are skipped without, except in CI.
+[ -z "${CI:-}" ] || command -v pgbouncer >/dev/null 2>&1 || missing+=(pgbouncer)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 give_up() {

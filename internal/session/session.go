@@ -90,8 +90,10 @@ type Heat struct {
 // Snapshot is everything the durable side holds of one session.
 type Snapshot struct {
 	Found bool // the session has a row, even if every key of it has expired
-	Heat  Heat
-	Keys  []Key
+	// FromSource: nothing is stored (Found is false), and Keys are what the operator's own tables hold.
+	FromSource bool
+	Heat       Heat
+	Keys       []Key
 }
 
 // Op says how a KeyChange is applied.
