@@ -32,6 +32,9 @@ restore {
   sync          = "behind"            # behind: acknowledged when Redis has it; through: when Postgres has it
   sync_interval = "200ms"             # longest a change waits to be saved
   wait          = "30s"               # longest a command waits for Postgres
+
+  # Credentials that already are in tables of yours: asked for a session that credproxy does not know. See docs/source.md.
+  # source { query = "SELECT key, NULL, value FROM app_keys WHERE session_id = $1" }
 }
 
 flush = "deny"                        # FLUSHALL, FLUSHDB, SWAPDB: deny, or all (Postgres too)

@@ -98,6 +98,22 @@ func (c *control) askRun() (upstream.Run, error) {
 	return c.runs.Observe(id), nil
 }
 
+// pipelineError is the error of a pipeline as a whole; nil if its commands were answered, be it with errors of their own. When Redis
+// refuses a fresh connection (it is busy with a script, has no room for clients, wants another password), go-redis returns that
+// refusal, which is a reply, and leaves every command without an error and without a value: taken for answers, they
+// would say that nothing is there.
+func pipelineError(cmds []redis.Cmder, err error) error {
+	if !isReply(err) {
+		return err
+	}
+	for _, cmd := range cmds {
+		if cmd.Err() != nil {
+			return nil
+		}
+	}
+	return err
+}
+
 // databases lists the logical databases that hold keys.
 func (c *control) databases(ctx context.Context) ([]int, error) {
 	info, err := c.db(0).Info(ctx, "keyspace").Result()

@@ -24,6 +24,7 @@ type env struct {
 	t      *testing.T
 	redis  *procs.Redis
 	dsn    string
+	source string // restore.source; set before start
 	store  *restore.Store
 	server *proxy.Server
 	cfg    proxy.Config
@@ -83,7 +84,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 func (e *env) start() {
 	e.t.Helper()
 	ctx := context.Background()
-	store, err := restore.Open(ctx, restore.Config{DSN: e.dsn})
+	store, err := restore.Open(ctx, restore.Config{DSN: e.dsn, Source: e.source})
 	must(e.t, err)
 	server, err := proxy.New(e.cfg, store)
 	must(e.t, err)

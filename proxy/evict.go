@@ -72,11 +72,12 @@ func (s *Server) obstacleLocked(r ref, run upstream.Run) string {
 	return ""
 }
 
-// evictable is obstacleLocked for the policy's searches, without words; now is in unix milliseconds.
+// evictable is obstacleLocked for the policy's searches, without words; now is in unix milliseconds. A session with changes that
+// wait to be saved is left to the saver, which does not close its gate: to save much takes longer than clients should wait.
 func (s *Server) evictable(it *item, run upstream.Run, now int64) bool {
 	g := &it.Value
 	return g.state == resident && g.run == run && !g.pinned && g.busy == 0 &&
-		(g.more == nil || (g.more.saving == nil && len(g.more.held) == 0 && g.more.avoid <= now)) && s.adopter.done(s.sessions.dbOf(it.Key))
+		(g.more == nil || (g.more.saving == nil && len(g.more.held) == 0 && len(g.more.dirty) == 0 && g.more.avoid <= now)) && s.adopter.done(s.sessions.dbOf(it.Key))
 }
 
 // close closes the gate of a session.

@@ -16,7 +16,7 @@ func (e *evictor) recall(ctx context.Context, victims []*victim) error {
 		ids[i] = v.id
 	}
 	// Time zero: keys that have expired are wanted too, they may still stand in Redis with a new expiry.
-	snaps, err := e.s.store.LoadMany(ctx, ids, 0)
+	snaps, err := e.s.store.LoadStored(ctx, ids, 0)
 	poison, err := splitPoison(err)
 	if err != nil {
 		return fmt.Errorf("read sessions to evict from Postgres: %w", err)

@@ -176,9 +176,8 @@ func (f *filler) flush() error {
 	if f.pipe.Len() == 0 {
 		return nil
 	}
-	_, err := f.pipe.Exec(f.ctx)
-	var reply redis.Error
-	if err != nil && !errors.As(err, &reply) {
+	cmds, err := f.pipe.Exec(f.ctx)
+	if err := pipelineError(cmds, err); err != nil {
 		return fmt.Errorf("restore keys in Redis: %w", err)
 	}
 	for _, check := range f.checks {

@@ -77,6 +77,12 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 	if planted("false-nil") {
 		snap.Keys = nil
 	}
+	if snap.FromSource {
+		snap.Keys = s.sourceKeys(id, snap.Keys)
+		if err := s.markSource(ctx, r, id.DB, snap.Keys); err != nil {
+			return 0, fmt.Errorf("restore session %q: %w", id, err)
+		}
+	}
 	size := sizeOf(snap.Keys)
 	s.policy.makeRoom(ctx, size)
 	s.barrier("restore-before-fill")
@@ -127,6 +133,9 @@ func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.R
 			s.log.Error("a stored key cannot be restored; commands that name it get an error, the rest of the session is served",
 				"session", s.sessions.id(r.it.Key), "key", key, "reason", why)
 		}
+	}
+	if snap.FromSource {
+		s.dirtySourceLocked(r, snap.Keys)
 	}
 	if len(d.dirty)+len(d.marks) > 0 { // changes of a run that is over: what came back is compared with Postgres once more
 		s.saver.queue.addLocked(r)

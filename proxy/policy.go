@@ -45,10 +45,12 @@ const (
 	// evictBatch is how many sessions leave together, and evictBytes how many estimated bytes: enough to make a commit
 	// worth its wait, little enough that nobody waits long for a session in the batch.
 	evictBatch = 32
-	evictBytes = 8 << 20
+	evictBytes = 2 << 20
 	// lazyPoll and lazyPatience say how often and how long a sample waits for Redis to give freed memory back.
 	lazyPoll     = 5 * time.Millisecond
 	lazyPatience = 2 * time.Second
+	// savePatience is how long one enforcement waits in all for the saver, when every session that might go is unsaved.
+	savePatience = 2 * time.Second
 	// fruitless is after how many batches without a result, one after the other, eviction gives up until it is asked again.
 	fruitless = 3
 	// roomPatience is the longest that a write or a restore waits for room when memory is full.
@@ -175,6 +177,7 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 		p.s.alarms.full(false, m)
 		return 0, nil
 	}
+	until := time.Now().Add(savePatience)
 	for idle := 0; ; {
 		excess := m.used - p.target()
 		if excess <= 0 {
@@ -187,9 +190,12 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 			return total, err
 		}
 		if n == 0 {
+			if p.awaitSaver(ctx, until) {
+				continue
+			}
 			if idle++; idle >= fruitless {
 				p.s.alarms.full(p.config().Budget.Over(m.used), m)
-				return total, nil
+				return total, p.s.saver.obstacle()
 			}
 		} else {
 			idle = 0
@@ -199,6 +205,15 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 			return total, err
 		}
 	}
+}
+
+// awaitSaver waits a little for unsaved sessions to become evictable; false: none are unsaved, or it is past until.
+func (p *policy) awaitSaver(ctx context.Context, until time.Time) bool {
+	if p.s.saver.queue.keys.Load() == 0 || time.Now().After(until) {
+		return false
+	}
+	p.s.saver.queue.wake()
+	return pause(ctx, lazyPoll, context.Canceled) == nil
 }
 
 // target is where eviction stops, in bytes.
@@ -290,10 +305,11 @@ func (p *policy) rescue(ctx context.Context) int {
 	p.enforcer.Lock()
 	defer p.enforcer.Unlock()
 	if m, serr := p.sample(ctx); serr == nil && m.maxmem > 0 {
+		until := time.Now().Add(savePatience)
 		for goal := m.maxmem * 9 / 10; serr == nil && m.raw > goal; {
 			k, ferr := p.free(ctx, max(m.raw-goal, 64<<10))
 			n, err = n+k, ferr
-			if k == 0 {
+			if k == 0 && (n > 0 || !p.awaitSaver(ctx, until)) {
 				break
 			}
 			m, serr = p.settled(ctx)

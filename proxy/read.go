@@ -74,15 +74,11 @@ type reader struct {
 
 // replyErrors are wanted one by one; only a broken connection fails the whole pipeline.
 func (r *reader) pipeline(ctx context.Context, fn func(redis.Pipeliner)) error {
-	_, err := r.rd.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds, err := r.rd.Pipelined(ctx, func(p redis.Pipeliner) error {
 		fn(p)
 		return nil
 	})
-	var reply redis.Error
-	if err != nil && !errors.As(err, &reply) {
-		return err
-	}
-	return nil
+	return pipelineError(cmds, err)
 }
 
 func (r *reader) readHeads(ctx context.Context) error {
@@ -129,6 +125,10 @@ func (r *reader) takeHead(i int) error {
 	}
 	if c.Type != session.Hash {
 		r.keys[i].patch = false // a TTL changed, or the key was replaced: its value is read with the others'
+		return nil
+	}
+	if h.len.Err() != nil { // no hash any more, or Redis refused to count
+		r.out[i].again = true
 		return nil
 	}
 	c.Op, c.Len = session.Patch, h.len.Val()

@@ -127,3 +127,12 @@ func (v *saver) room(ctx context.Context) error {
 	}
 	return nil
 }
+
+// obstacle says why changes that wait are not being saved, nil if they are.
+func (v *saver) obstacle() error {
+	last := v.lastErr.Load()
+	if last == nil || v.queue.keys.Load() == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d changed keys must be saved before their sessions may go: %w", v.queue.keys.Load(), *last)
+}

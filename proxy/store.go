@@ -12,8 +12,9 @@ type Store interface {
 	// Load returns what is stored of a session, without keys that have expired at now. Keys that cannot be read come back
 	// in an error that PoisonedKeys recognises, beside the good ones.
 	Load(ctx context.Context, id session.ID, now int64) (session.Snapshot, error)
-	// LoadMany is Load for several sessions in one round trip; the result has the order of ids.
-	LoadMany(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error)
+	// LoadStored returns what is stored of several sessions, in the order of ids and in one round trip; unlike Load it never asks
+	// the application's own tables.
+	LoadStored(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error)
 	// Save commits the changes in one transaction. Patches that do not fit what is stored come back in refused, unsaved.
 	Save(ctx context.Context, changes []session.Change, now int64) (refused []session.Ref, err error)
 	// Delete commits the removals in one transaction.
@@ -26,6 +27,8 @@ type Store interface {
 	Keys(ctx context.Context, db int, after int64, limit int, now int64) ([]session.Entry, error)
 	// Sessions lists stored sessions after position after.
 	Sessions(ctx context.Context, after int64, limit int) ([]session.Summary, error)
+	// Purge removes what expired long before now, at most limit keys; it returns how many.
+	Purge(ctx context.Context, now int64, limit int) (int, error)
 	// Ping reports whether the store can be reached.
 	Ping(ctx context.Context) error
 }

@@ -151,7 +151,7 @@ func (p *playground) takeFleet() (*bots.State, error) {
 func (p *playground) fleetConfig(prior *bots.State) bots.Config {
 	return bots.Config{
 		Addr: p.proxy.addr(), Bots: p.opts.bots, Seed: 1, Generation: p.space.mark.Generation,
-		Start: 3 * time.Second, Pace: 30 * time.Millisecond, Active: 3 * time.Second, Quiet: 12 * time.Second, Prior: prior,
+		Start: 3 * time.Second, Pace: 30 * time.Millisecond, Active: 3 * time.Second, Quiet: 6 * time.Second, Prior: prior,
 		OnWrong: func(text string) { p.logger.Error("a bot read something wrong", "answer", text) },
 		OnError: func(text string) { p.logger.Warn("a bot's command failed", "command", text) },
 	}

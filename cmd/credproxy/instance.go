@@ -45,7 +45,7 @@ type instance struct {
 // start opens Postgres, takes the lease, connects to Redis and listens; when it returns, clients are served. ctx bounds
 // the start only. After an error nothing is left open.
 func start(ctx context.Context, cfg config.Config, log hclog.Logger) (*instance, error) {
-	store, err := restore.Open(ctx, restore.Config{DSN: cfg.Restore.Postgres, Logger: log.Named("restore")})
+	store, err := restore.Open(ctx, restore.Config{DSN: cfg.Restore.Postgres, Source: cfg.Restore.Source, Logger: log.Named("restore")})
 	if err != nil {
 		return nil, err
 	}

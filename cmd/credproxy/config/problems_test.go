@@ -86,7 +86,6 @@ func TestRestoreProblems(t *testing.T) {
 		{"wait", space + "restore {\n postgres = \"host=x\"\n wait = \"0s\"\n}\n", "proxy.hcl:4: restore: wait must be positive"},
 		{"interval", space + "restore {\n postgres = \"host=x\"\n sync_interval = \"-1s\"\n}\n", "proxy.hcl:4: restore: sync_interval must be positive"},
 		{"off", space + "restore {\n postgres = \"host=x\"\n sync = \"off\"\n}\n", `proxy.hcl:4: restore: sync = "off" is not available in this version: write "behind" or "through"`},
-		{"source", space + "restore {\n postgres = \"host=x\"\n source { query = \"SELECT 1\" }\n}\n", "proxy.hcl:4: restore: source: not available in this version: remove the block"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			expectProblem(t, c.src, c.want)

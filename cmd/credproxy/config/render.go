@@ -38,6 +38,9 @@ func (c *Config) Render() []byte {
 		p.text("sync", c.Restore.Sync)
 		p.text("sync_interval", FormatDuration(c.Restore.SyncInterval))
 		p.text("wait", FormatDuration(c.Restore.Wait))
+		if c.Restore.Source != "" {
+			p.block("source", func() { p.text("query", c.Restore.Source) })
+		}
 	})
 	p.block("admin", func() { p.text("listen", c.Admin.Listen) })
 	p.block("log", func() {

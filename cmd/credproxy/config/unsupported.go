@@ -10,7 +10,4 @@ func (f *file) refuseUnsupported(c *Config) {
 	if c.Restore.Sync == SyncOff {
 		f.restore.report("sync", `sync = "off" is %s: write "behind" or "through"`, remedy)
 	}
-	if f.source != nil {
-		f.source.r.report(f.source.at, f.source.label, "%s: remove the block", remedy)
-	}
 }
