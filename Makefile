@@ -1,6 +1,6 @@
 # The two commands a newcomer needs are `make run` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test build bench lint install
+.PHONY: help run test build bench soak lint install
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -20,6 +20,11 @@ build:           ## bin/credproxy
 
 bench: install   ## compare Redis, the proxy and installed peers
 	go run ./bench
+
+SOAK ?= --duration 30m --seed 1
+
+soak: install    ## kill, freeze and cut everything while every history is checked; SOAK="--duration 5m --seed 7" to change
+	go run ./soak $(SOAK)
 
 lint:            ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run gofmt -w:"; gofmt -l .; exit 1; }
