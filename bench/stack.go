@@ -101,7 +101,7 @@ func (s *stack) configure(ctx context.Context, t *target, f front) ([]string, er
 		return nil, err
 	}
 	s.stops = append(s.stops, stopWithin(postgres.Stop))
-	t.postgres, t.saves = postgres.PID(), mode != "off"
+	t.postgres, t.saves = postgres.PID(), true
 	return f.credproxyArgs(mode, postgres.DSN())
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // targetNames are the values of --targets: Redis itself, credproxy in its sync modes, and peers, if they are installed.
-var targetNames = []string{"direct", "credproxy", "credproxy:through", "credproxy:off", "nutcracker", "haproxy"}
+var targetNames = []string{"direct", "credproxy", "credproxy:through", "nutcracker", "haproxy"}
 
 // target is something that speaks RESP, with servers of its own behind it, so that targets do not share any state.
 type target struct {

@@ -109,7 +109,7 @@ func (r *Redis) answers(password string) bool {
 			return false
 		}
 	}
-	fmt.Fprint(conn, "*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n")
+	fmt.Fprint(conn, "*1\r\n$4\r\nINFO\r\n")
 	head, err := in.ReadString('\n')
 	if err != nil {
 		return false
@@ -117,7 +117,8 @@ func (r *Redis) answers(password string) bool {
 	if size, err := strconv.Atoi(strings.TrimSpace(head[1:])); head[0] == '$' && err == nil {
 		info := make([]byte, size)
 		_, err = io.ReadFull(in, info)
-		return err == nil && bytes.Contains(info, []byte("process_id:"+strconv.Itoa(r.PID())+"\r\n"))
+		return err == nil && bytes.Contains(info, []byte("process_id:"+strconv.Itoa(r.PID())+"\r\n")) &&
+			bytes.Contains(info, []byte("\nloading:0\r\n")) // until then commands are refused
 	}
 	return strings.HasPrefix(head, "-NOAUTH")
 }
