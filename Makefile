@@ -8,7 +8,7 @@ help:            ## show this list
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' Makefile | expand -t 12
 
 run: install     ## a private Redis, Postgres and proxy on this machine, with bots working through it
-	go run ./cmd/credproxy dev
+	@go build -o bin/credproxy ./cmd/credproxy && exec bin/credproxy dev
 
 test: install    ## vet and all tests; the pure and concurrent packages again under the race detector
 	go vet ./...
