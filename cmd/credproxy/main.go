@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/urfave/cli/v2"
@@ -49,9 +50,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "credproxy: %v\nTry: credproxy help\n", err)
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "credproxy: %v\n", err)
+		fmt.Fprintf(stderr, "credproxy: %s\n", oneLine(err))
 		return exitFailure
 	}
+}
+
+// oneLine renders an error on one line: pgx puts every address and every TLS mode that it has tried on a line of its own.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.Join(lines, "; ")
 }
 
 // usageError is a command line that makes no sense.

@@ -96,6 +96,9 @@ func TestExitCodes(t *testing.T) {
 			if code != c.code || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) {
 				t.Errorf("exit %d, want %d\nstdout: %s\nstderr: %s", code, c.code, stdout, stderr)
 			}
+			if c.code == exitFailure && strings.Count(strings.TrimSpace(stderr), "\n") > 0 {
+				t.Errorf("more than one line: %s", stderr)
+			}
 			if strings.Contains(stdout+stderr, "s3cret") {
 				t.Errorf("a secret is shown: %s%s", stdout, stderr)
 			}
