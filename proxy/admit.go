@@ -40,6 +40,9 @@ func (c *client) admit(e *entry, args [][]byte) bool {
 		c.undo(from)
 		c.flush()
 		c.s.stats.misses.Add(1)
+		if c.unlinkStored(e.cmd, keys, args, e.raw) {
+			return false
+		}
 		from = 0
 		err = c.touchSlowly(e.cmd, keys, args, c.ident.DB)
 	} else if ok {

@@ -187,6 +187,33 @@ func (w *world) remover(name string) *actor {
 	)}
 }
 
+// unlinker deletes the key where it is, without a restore, if the session is outside Redis.
+func (w *world) unlinker(name string) *actor {
+	u := &unlinking{}
+	during := func(f func()) step {
+		return do(func() {
+			if len(u.claims) > 0 {
+				f()
+			}
+		})
+	}
+	return &actor{name: name, keeps: func() any { return len(u.claims) }, steps: []step{
+		do(func() {
+			if cl, ok := w.s.sessions.claim(w.identity); ok {
+				u.claims = append(u.claims, cl)
+				w.assert(w.inside == 0 && !w.frozen, "L1: claimed with %d clients inside, being evicted: %v", w.inside, w.frozen)
+			}
+		}),
+		during(func() { w.redis = "" }),
+		during(func() {
+			w.assert(w.it().Value.state == loading, "L1: deletes while the session is %s", w.it().Value.state)
+			u.claims[0].ref.holdOnce(theKey)
+			w.pg, w.truth = "", ""
+		}),
+		during(func() { u.claims[0].ref.release(theKey); u.end() }),
+	}}
+}
+
 // saver makes rounds passes of the saver; fail breaks the commit of the first one.
 func (w *world) saver(rounds int, fail bool) *actor {
 	var j *job

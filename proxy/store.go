@@ -25,6 +25,10 @@ type Store interface {
 	SwapDB(ctx context.Context, a, b int) error
 	// Keys lists stored keys of a database that have not expired at now, after position after.
 	Keys(ctx context.Context, db int, after int64, limit int, now int64) ([]session.Entry, error)
+	// KeysOf lists the stored keys of a session that have not expired at now.
+	KeysOf(ctx context.Context, id session.ID, now int64) ([]string, error)
+	// HasSource reports whether sessions that are not stored are looked for in the application's own tables.
+	HasSource() bool
 	// Sessions lists stored sessions after position after.
 	Sessions(ctx context.Context, after int64, limit int) ([]session.Summary, error)
 	// Purge removes what expired long before now, at most limit keys; it returns how many.
