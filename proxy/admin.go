@@ -158,6 +158,8 @@ func (s *Server) statsPairs() []pair {
 		pair{"commands", st.commands.Load()},
 		pair{"oom_rescues", st.rescues.Load()},
 		pair{"adoption_pending", s.adopter.pending()},
+		pair{"adoption_keys", s.adopter.keys.Load()},
+		pair{"adoption_keys_total", s.adopter.all.Load()},
 		pair{"paused", boolInt(s.policy.paused.Load())},
 		pair{"enforcing", boolInt(s.enforcing())},
 		pair{"uptime_seconds", int64(time.Since(s.started).Seconds())},

@@ -17,7 +17,9 @@ type adopter struct {
 	s    *Server
 	mu   sync.Mutex // guards writes to dbs
 	dbs  atomic.Pointer[map[int]bool]
-	keys atomic.Int64 // keys looked at
+	keys atomic.Int64 // looked at
+	all  atomic.Int64 // about how many there are to look at
+	said time.Time    // when the log last said how far the scan is
 }
 
 const (
@@ -26,6 +28,8 @@ const (
 	adoptPause = 25 * time.Millisecond
 	// adoptRetry is the pause after a failure.
 	adoptRetry = time.Second
+	// adoptReport is how often the log says how far the scan is.
+	adoptReport = 10 * time.Second
 	// adoptAhead stops the scan while so many keys wait to be saved.
 	adoptAhead = 20_000
 )
@@ -72,9 +76,15 @@ func (a *adopter) plan(ctx context.Context) error {
 		if err != nil && err != redis.Nil {
 			return fmt.Errorf("read adoption state of database %d: %w", db, err)
 		}
-		if id != a.s.sessions.adoptionMark(a.s.runs.ID()) {
-			a.set(db, true)
+		if id == a.s.sessions.adoptionMark(a.s.runs.ID()) {
+			continue
 		}
+		n, err := a.s.control.db(db).DBSize(ctx).Result()
+		if err != nil {
+			return fmt.Errorf("count the keys of database %d: %w", db, err)
+		}
+		a.all.Add(n)
+		a.set(db, true)
 	}
 	return nil
 }
@@ -116,6 +126,7 @@ func (a *adopter) scan(ctx context.Context, db int) error {
 			found += n
 		}
 		a.keys.Add(int64(len(keys)))
+		a.report()
 		if cursor = next; cursor == 0 {
 			break
 		}
@@ -135,6 +146,20 @@ func (a *adopter) scan(ctx context.Context, db int) error {
 	}
 	a.s.policy.wake()
 	return nil
+}
+
+// report says in the log how far the scan is, now and then.
+func (a *adopter) report() {
+	if a.said.IsZero() {
+		a.said = time.Now() // a short scan need not be reported
+	}
+	if time.Since(a.said) < adoptReport {
+		return
+	}
+	a.said = time.Now()
+	looked, all := a.keys.Load(), a.all.Load()
+	a.s.log.Info("keys that were in Redis before the proxy are being saved, until then their sessions are not evicted",
+		"keys_looked_at", looked, "keys_about", all, "percent", min(looked*100/max(all, 1), 100), "keys_waiting", a.s.saver.queue.keys.Load())
 }
 
 // breathe keeps the scan's rate, and waits while the saver is behind.

@@ -160,6 +160,9 @@ func TestSessionsOfBeforeAreAdopted(t *testing.T) {
 	must(t, e.direct.Set(ctx, "elsewhere", "not a session's", 0).Err())
 	e.start()
 	testenv.Eventually(t, 15*time.Second, "adoption", func() bool { return e.stat("adoption_pending") == 0 })
+	if looked, all := e.stat("adoption_keys"), e.stat("adoption_keys_total"); looked < 2003 || all < 2003 {
+		t.Errorf("the status says that %d of %d keys were looked at", looked, all)
+	}
 	for i := range 2000 {
 		if i%97 == 0 {
 			if v := e.saved(anyID(fmt.Sprint("old", i)), fmt.Sprintf("s:old%d:k", i)); v != fmt.Sprint("v", i) {
