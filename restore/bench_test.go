@@ -3,7 +3,9 @@ package restore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,9 +13,10 @@ import (
 )
 
 // The benchmarks stand beside what the driver takes for the same rows without any of this package's promises: no look at
-// what is stored, no fence, no order.
+// what is stored, no fence, no order. Both sides of a save take turns, so that a busy machine is as busy for both, and the
+// medians are compared: "ratio" is the rate of the store by the rate of the bare driver.
 
-const benchSessions = 50 // in one Save, as a busy fleet gives in a sync interval
+const benchBatch = 512 // keys in one Save, as the proxy gives at most
 
 // benchShapes are sessions as bots have them.
 var benchShapes = []struct {
@@ -45,11 +48,11 @@ func benchKeys(round, keys, fields, size int) []session.KeyChange {
 	return out
 }
 
-// benchFleet changes some fields of each session's hash.
-func benchFleet(round, fields int) []session.Change {
+// benchFleet changes some fields of the hash of each session.
+func benchFleet(round, sessions, fields int) []session.Change {
 	var changes []session.Change
-	for i := range benchSessions {
-		k := benchKeys(round*benchSessions+i, 1, fields, 400)[0].Key
+	for i := range sessions {
+		k := benchKeys(round*sessions+i, 1, fields, 400)[0].Key
 		changes = append(changes, session.Change{
 			Session: bot(fmt.Sprintf("+55119%d", i)), Heat: session.Heat{LastAccess: now + int64(round), Hits: uint64(round), Bytes: 1},
 			Keys: []session.KeyChange{patch(k, int64(fields))},
@@ -60,38 +63,58 @@ func benchFleet(round, fields int) []session.Change {
 
 func BenchmarkSave(b *testing.B) {
 	for _, shape := range benchShapes {
-		benchmarkSave(b, shape.name, func(round int) []session.Change {
+		benchmarkSave(b, shape.name, max(shape.keys, shape.fields), func(round int) []session.Change {
 			return []session.Change{{Session: bot("+5511"), Heat: session.Heat{LastAccess: now, Bytes: 1},
 				Keys: benchKeys(round, shape.keys, shape.fields, shape.len)}}
 		})
 	}
-	for _, fields := range []int{1, 20} {
-		benchmarkSave(b, fmt.Sprintf("fleet%dfields", fields*benchSessions), func(round int) []session.Change {
-			return benchFleet(round, fields)
+	for _, fleet := range []struct{ sessions, fields int }{{1, 1}, {1, 20}, {10, 1}, {50, 1}, {50, 20}, {benchBatch, 1}} {
+		benchmarkSave(b, fmt.Sprintf("fleet%dx%d", fleet.sessions, fleet.fields), fleet.sessions*fleet.fields, func(round int) []session.Change {
+			return benchFleet(round, fleet.sessions, fleet.fields)
 		})
 	}
 }
 
-func benchmarkSave(b *testing.B, name string, changes func(round int) []session.Change) {
-	s := openStore(b, Config{})
-	ctx := testContext(b)
-	save := func(round int) {
-		if refused, err := s.Save(ctx, changes(round), now); err != nil || refused != nil {
-			b.Fatal(refused, err)
+func benchmarkSave(b *testing.B, name string, rows int, changes func(round int) []session.Change) {
+	b.Run(name, func(b *testing.B) {
+		turn := max(1, 32/rows) // saves; what follows something else is slower, and a fleet's saves follow each other
+		s := openStore(b, Config{})
+		ctx := testContext(b)
+		save := func(c []session.Change) {
+			if refused, err := s.Save(ctx, c, now); err != nil || refused != nil {
+				b.Fatal(refused, err)
+			}
 		}
-	}
-	save(0)
-	b.Run(name+"/store", func(b *testing.B) {
-		for n := 1; b.Loop(); n++ {
-			save(n)
-		}
-	})
-	b.Run(name+"/bare", func(b *testing.B) {
+		save(changes(0))
 		ids := benchIDs(b, s)
-		for n := 1; b.Loop(); n++ {
-			bareSave(ctx, b, s, ids, changes(-n))
+		bare := func(c []session.Change) { bareSave(ctx, b, s, ids, c) }
+		bare(changes(-1))
+		var store, driver []time.Duration
+		for n := 0; b.Loop(); n += 2 * turn {
+			for i := range turn {
+				store = append(store, timed(save, changes(n+i+1)))
+			}
+			for i := range turn {
+				driver = append(driver, timed(bare, changes(n+turn+i+1)))
+			}
 		}
+		a, d := median(store), median(driver)
+		b.ReportMetric(float64(d)/float64(a), "ratio")
+		b.ReportMetric(float64(rows)/a.Seconds(), "rows/s")
+		b.ReportMetric(float64(rows)/d.Seconds(), "bare-rows/s")
+		b.ReportMetric(0, "ns/op") // both together, and what it takes to make the values
 	})
+}
+
+func timed[A any](do func(A), with A) time.Duration {
+	start := time.Now()
+	do(with)
+	return time.Since(start)
+}
+
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
 }
 
 type benchID struct{ sid, kid int64 }
@@ -134,6 +157,44 @@ func bareSave(ctx context.Context, b *testing.B, s *Store, ids map[string]benchI
 	batch.Queue("commit")
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkSaveOneField changes one field of a large hash: as a patch, when it is known which, and as the whole hash, when it
+// was a script that did it. Beside them what it takes to save the hash at first, and to read it.
+func BenchmarkSaveOneField(b *testing.B) {
+	s := openStore(b, Config{})
+	k := largeHash(b)
+	mustSave(b, s, bot("a"), put(k))
+	change := func(round int) session.Key {
+		one := session.Field{Name: k.Fields[round%len(k.Fields)].Name, Value: fmt.Appendf(nil, "%0580d", round)}
+		k.Fields[round%len(k.Fields)] = one
+		return session.Key{Name: k.Name, Type: session.Hash, Fields: []session.Field{one}}
+	}
+	round := 0
+	for _, c := range []struct {
+		name string
+		do   func(round int)
+	}{
+		{"first", func(round int) { mustSave(b, s, bot(fmt.Sprint("first", round)), put(k)) }},
+		{"load", func(int) { mustLoad(b, s, bot("a")) }},
+		{"whole", func(round int) {
+			change(round)
+			mustSave(b, s, bot("a"), put(k))
+		}},
+		{"patch", func(round int) { mustSave(b, s, bot("a"), patch(change(round), int64(len(k.Fields)))) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			wal := "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
+			since, before, first := nextTransaction(b, s), count(b, s, wal), round
+			for b.Loop() {
+				round++ // never the same again, so that each changes something
+				c.do(round)
+			}
+			times := float64(round - first)
+			b.ReportMetric(float64(count(b, s, wal)-before)/times, "WAL-B/op")
+			b.ReportMetric(float64(touched(b, s, since))/times, "rows/op")
+		})
 	}
 }
 

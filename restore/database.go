@@ -8,10 +8,11 @@ import (
 )
 
 // DeleteDB removes all keys of some databases, of all when dbs is nil, in one transaction. The sessions' rows stay: their
-// sessions are known, and known to be empty.
+// sessions are known, and known to be empty, also those that were Elsewhere.
 func (s *Store) DeleteDB(ctx context.Context, dbs []int) error {
 	numbers := int32s(dbs)
 	err := s.wholeDatabases(ctx, numbers, func(b *pgx.Batch) {
+		b.Queue(`UPDATE credproxy.sessions SET elsewhere = false WHERE elsewhere AND ($1::int[] IS NULL OR db = ANY ($1))`, numbers)
 		if dbs == nil {
 			b.Queue("TRUNCATE credproxy.keys, credproxy.fields")
 			return

@@ -6,7 +6,8 @@
 //	sessions   one row per session ever seen: its heat and its fence. The row stays when its last key goes, so that a
 //	           session that was deleted is still known: whoever knows nothing of a session asks elsewhere, and would
 //	           bring it back.
-//	keys       one row per Redis key: type, form (clear or DUMP), expiry, and the value unless it is a clear hash.
+//	keys       one row per Redis key: type, form (clear, DUMP, or only a name), expiry, and the value unless it is a clear
+//	           hash.
 //	fields     one row per field of a clear hash, so that saving a changed field costs one row.
 //
 // # Rules of the writers
@@ -17,7 +18,8 @@
 //     what is worthless at any time.
 //  2. Whatever depends on what is stored (may this patch be applied?) is read after that lock, by a statement of its
 //     own: under READ COMMITTED only a later statement sees what the lock waited for.
-//  3. The decision is made in Go (plan.go) and carried out by statements that name rows by number.
+//  3. The decision is made in Go (plan.go) and carried out by statements that name rows by number. Of a single key it is
+//     first hoped to be the usual one (direct.go).
 //
 // Statements find rows through whole indexes, whatever Postgres knows of the tables when it plans them (joinSession).
 //

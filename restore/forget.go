@@ -21,7 +21,7 @@ const (
 
 const (
 	forgetSQL = `
-UPDATE credproxy.sessions SET known = false, last_access = $4, hits = 0, bytes = 0 WHERE sid = ANY (ARRAY (
+UPDATE credproxy.sessions SET known = false, elsewhere = false, last_access = $4, hits = 0, bytes = 0 WHERE sid = ANY (ARRAY (
 	SELECT s.sid FROM unnest($1::int[], $2::text[], $3::bytea[]) AS u (db, keyspace, id) ` + joinSession + `))`
 
 	forgetKeysSQL = `

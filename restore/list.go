@@ -18,7 +18,7 @@ WHERE k.kid > $2 AND s.db = $1 AND (k.expire_at IS NULL OR k.expire_at > $4)
 ORDER BY k.kid LIMIT $3`
 
 	keysOfSQL = `
-SELECT coalesce(k.full_key, k.key)
+SELECT coalesce(k.full_key, k.key), k.form
 FROM credproxy.sessions s JOIN credproxy.keys k ON k.sid = s.sid
 WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3 AND (k.expire_at IS NULL OR k.expire_at > $4)
 ORDER BY k.kid`
@@ -55,7 +55,11 @@ func (s *Store) KeysOf(ctx context.Context, id session.ID, now int64) ([]string,
 	var out []string
 	args := []any{int32(id.DB), id.Keyspace, indexed(id.Name), now}
 	err := s.list(ctx, keysOfSQL, args, func() { out = nil }, func(rows pgx.Rows) error {
-		out = append(out, string(rows.RawValues()[0]))
+		v := rows.RawValues()
+		if int64At(v[1]) == formStub && s.source == nil {
+			return errNoSource // whether it is still there, nobody can say
+		}
+		out = append(out, string(v[0]))
 		return nil
 	})
 	if err != nil {

@@ -15,53 +15,49 @@ import (
 const (
 	formClear = 1
 	formDump  = 2 // the payload of DUMP, which carries its own version and checksum
+	formStub  = 3 // only the name and the type: the operator's own tables hold the value (elsewhere.go)
 )
 
-// loadSQL returns everything of the sessions in one result, so from one point in time: first a row per key (n is its
-// session's place in the request) or one without a key when a session has none, each with the heat of its session, then a
-// row per field (n null). Postgres runs the parts of an Append in order.
-const loadSQL = `
-WITH s AS MATERIALIZED (
-	SELECT u.n, s.sid, s.last_access, s.hits, s.bytes
-	FROM unnest($1::int[], $2::text[], $3::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, n)
-	` + joinSession + `
-	WHERE s.known
-)
-SELECT k.kid, coalesce(k.full_key, k.key), k.value, s.n, k.type, k.form, k.expire_at, s.last_access, s.hits, s.bytes
-FROM s LEFT JOIN credproxy.keys k ON k.sid = s.sid AND (k.expire_at IS NULL OR k.expire_at > $4)
-UNION ALL
-SELECT f.kid, f.field, f.value, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM s JOIN credproxy.keys k ON k.sid = s.sid JOIN credproxy.fields f ON f.kid = k.kid
-WHERE k.type = 2 AND k.form = 1 AND (k.expire_at IS NULL OR k.expire_at > $4)`
+// loadSQL returns everything of the sessions in one result, so from one point in time: of each session a row of its own (n
+// is its place in the request, the others have none), then one for each key, then one for each field (which have no type).
+// Postgres runs the parts of an Append in order. The session comes first in every plan, as the rest is lateral to it;
+// OFFSET 0 does for the fields what LIMIT does in joinSession: with one large hash in the tables, all fields would else be
+// read for each session, to find that they are not its own.
+const (
+	loadSQL = `
+SELECT r.* FROM unnest($1::int[], $2::text[], $3::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, n)
+` + joinSession + loadRows
 
-// loadOneSQL is loadSQL for one session, without what it takes to tell several apart.
-const loadOneSQL = `
-SELECT k.kid, coalesce(k.full_key, k.key), k.value, 1::bigint, k.type, k.form, k.expire_at, s.last_access, s.hits, s.bytes
-FROM credproxy.sessions s
-LEFT JOIN credproxy.keys k ON k.sid = s.sid AND (k.expire_at IS NULL OR k.expire_at > $4)
-WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3 AND s.known
-UNION ALL
-SELECT f.kid, f.field, f.value, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM credproxy.sessions s JOIN credproxy.keys k ON k.sid = s.sid JOIN credproxy.fields f ON f.kid = k.kid
-WHERE s.db = $1 AND s.keyspace = $2 AND s.id = $3 AND s.known
-	AND k.type = 2 AND k.form = 1 AND (k.expire_at IS NULL OR k.expire_at > $4)`
+	// loadOneSQL is loadSQL for one session.
+	loadOneSQL = `
+SELECT r.* FROM (SELECT 1::bigint AS n) u
+JOIN LATERAL (SELECT x.* FROM credproxy.sessions x WHERE x.db = $1 AND x.keyspace = $2 AND x.id = $3 LIMIT 1) s ON true` + loadRows
+
+	loadRows = `
+CROSS JOIN LATERAL (
+	SELECT NULL::bigint, NULL::bytea, NULL::bytea, u.n, NULL::smallint, NULL::smallint, NULL::bigint,
+		s.last_access, s.hits, s.bytes, s.elsewhere
+	UNION ALL
+	SELECT k.kid, coalesce(k.full_key, k.key), k.value, NULL, k.type, k.form, k.expire_at, NULL, NULL, NULL, NULL
+	FROM credproxy.keys k WHERE k.sid = s.sid AND (k.expire_at IS NULL OR k.expire_at > $4)
+	UNION ALL
+	SELECT f.kid, f.field, f.value, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM (SELECT x.kid FROM credproxy.keys x WHERE x.sid = s.sid AND x.type = 2 AND x.form = 1
+		AND (x.expire_at IS NULL OR x.expire_at > $4) OFFSET 0) k
+	JOIN LATERAL (SELECT x.kid, x.field, x.value FROM credproxy.fields x WHERE x.kid = k.kid OFFSET 0) f ON true
+) r WHERE s.known`
+)
 
 // Load returns what is stored of a session, without the keys that have expired at now (unix milliseconds), in one round
 // trip also when nothing is. Stored keys that cannot be understood are left out and named by a *PoisonError, which is
 // returned together with the rest.
 //
-// Of a session that is not stored it returns what the source has, if there is one: another round trip, and FromSource when
-// that had something. What comes from there is not stored yet. The first Save of the session ends the source's say for all
-// of its keys, so it must hold all of them.
+// Of a session that is not stored, or is Elsewhere, it returns what the source has, if there is one: another round trip, and
+// FromSource when that had something. What comes from there is not stored yet. The first Save of the session ends the source's
+// say for all of its keys, so it must hold all of them.
 func (s *Store) Load(ctx context.Context, id session.ID, now int64) (session.Snapshot, error) {
-	snapshots, err := s.load(ctx, []session.ID{id}, now)
-	if len(snapshots) == 0 {
-		return session.Snapshot{}, fmt.Errorf("load session %q: %w", id, err)
-	}
-	if failed := s.fromSource(ctx, []session.ID{id}, snapshots); failed != nil {
-		return session.Snapshot{}, fmt.Errorf("load session %q: %w", id, failed)
-	}
-	return snapshots[0], err
+	snapshots, err := s.load(ctx, []session.ID{id}, now, nil)
+	return s.loaded(ctx, id, snapshots, err)
 }
 
 // LoadMany loads several sessions in one round trip, from one point in time; the result has their order. Like Load, it may
@@ -89,7 +85,7 @@ func (s *Store) loadMany(ctx context.Context, ids []session.ID, now int64,
 			once = append(once, id)
 		}
 	}
-	snapshots, err := s.load(ctx, once, now)
+	snapshots, err := s.load(ctx, once, now, nil)
 	if snapshots != nil && more != nil {
 		if failed := more(ctx, once, snapshots); failed != nil {
 			snapshots, err = nil, failed
@@ -107,17 +103,20 @@ func (s *Store) loadMany(ctx context.Context, ids []session.ID, now int64,
 
 // fromSource fills the snapshots of sessions that are not stored.
 func (s *Store) fromSource(ctx context.Context, ids []session.ID, snapshots []session.Snapshot) error {
-	if s.source == nil {
-		return nil
-	}
 	var missing []session.ID
 	var at []int
 	for i, id := range ids {
+		if snapshots[i].Elsewhere && s.source == nil {
+			return fmt.Errorf("session %q: %w", id, errNoSource)
+		}
 		if !snapshots[i].Found {
 			missing, at = append(missing, id), append(at, i)
 		}
 	}
-	found, err := s.sources(ctx, missing)
+	if s.source == nil || len(missing) == 0 {
+		return nil
+	}
+	found, err := s.Sources(ctx, missing)
 	if err != nil {
 		return err
 	}
@@ -127,12 +126,16 @@ func (s *Store) fromSource(ctx context.Context, ids []session.ID, snapshots []se
 	return nil
 }
 
-// load returns nil snapshots exactly when it failed. The ids differ.
-func (s *Store) load(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
+// load returns nil snapshots exactly when it failed. The ids differ. p is nil unless one session is read in parts.
+func (s *Store) load(ctx context.Context, ids []session.ID, now int64, p *parts) ([]session.Snapshot, error) {
 	sql, args := loadQuery(ids, now)
 	var l *loading
 	err := s.retry(ctx, func() error {
 		l = newLoading(ids)
+		l.parts = p
+		if err := p.restart(); err != nil {
+			return err
+		}
 		return s.read(ctx, sql, args, l.row)
 	})
 	if err != nil {
@@ -156,10 +159,13 @@ func loadQuery(ids []session.ID, now int64) (sql string, args []any) {
 type loading struct {
 	ids       []session.ID
 	snapshots []session.Snapshot
+	session   int // whose rows these are: index into snapshots, once begun
+	begun     bool
 	keys      map[int64]place // hashes in the clear
 	lastKID   int64           // fields come key by key: remember the last one
 	last      *session.Key
 	bytes     arena
+	parts     *parts // nil: all goes into the snapshots
 	poison    []session.Ref
 }
 
@@ -175,31 +181,43 @@ var errBadRow = errors.New("unexpected row")
 func (l *loading) row(rows pgx.Rows) error {
 	v := rows.RawValues()
 	switch {
-	case len(v) != 10:
+	case len(v) != 11:
 		return errBadRow
 	case v[3] != nil:
+		return l.sessionRow(v)
+	case v[4] != nil:
 		return l.keyRow(v)
 	default:
 		return l.fieldRow(v)
 	}
 }
 
-// keyRow takes a row of a session, which has a key unless that session has none.
-func (l *loading) keyRow(v [][]byte) error {
+// sessionRow begins a session; the rows up to the next one are its own.
+func (l *loading) sessionRow(v [][]byte) error {
 	n := int(int64At(v[3])) - 1
-	if n < 0 || n >= len(l.ids) {
+	if n < 0 || n >= len(l.ids) || len(v[10]) != 1 {
 		return errBadRow
 	}
 	snapshot := &l.snapshots[n]
-	if !snapshot.Found {
-		snapshot.Found = true
-		snapshot.Heat = session.Heat{LastAccess: int64At(v[7]), Hits: uint64(int64At(v[8])), Bytes: int64At(v[9])}
+	snapshot.Elsewhere = v[10][0] == 1
+	snapshot.Found = !snapshot.Elsewhere
+	snapshot.Heat = session.Heat{LastAccess: int64At(v[7]), Hits: uint64(int64At(v[8])), Bytes: int64At(v[9])}
+	l.session, l.begun = n, true
+	return nil
+}
+
+func (l *loading) keyRow(v [][]byte) error {
+	if !l.begun {
+		return errBadRow
 	}
-	if v[0] == nil {
-		return nil
-	}
+	n := l.session
+	snapshot := &l.snapshots[n]
 	key := session.Key{Name: string(v[1]), Type: session.Type(int64At(v[4])), ExpireAt: int64At(v[6])}
 	form := int16(int64At(v[5]))
+	if form == formStub && snapshot.Elsewhere {
+		snapshot.Stubs = append(snapshot.Stubs, session.Key{Name: key.Name, Type: key.Type})
+		return nil
+	}
 	if !understood(key.Type, int64At(v[4]), form, v[2] != nil) {
 		l.poison = append(l.poison, session.Ref{Session: l.ids[n], Key: key.Name})
 		return nil
@@ -209,12 +227,13 @@ func (l *loading) keyRow(v [][]byte) error {
 	} else if v[2] != nil {
 		key.Value = l.bytes.copy(v[2])
 	}
-	if key.Type == session.Hash && form == formClear {
-		if l.keys == nil {
-			l.keys = make(map[int64]place)
-		}
-		l.keys[int64At(v[0])] = place{snapshot: n, key: len(snapshot.Keys)}
+	if key.Type != session.Hash || form != formClear {
+		return l.addKey(snapshot, key)
 	}
+	if l.keys == nil {
+		l.keys = make(map[int64]place)
+	}
+	l.keys[int64At(v[0])] = place{snapshot: n, key: len(snapshot.Keys)}
 	snapshot.Keys = append(snapshot.Keys, key)
 	return nil
 }
@@ -241,12 +260,17 @@ func (l *loading) fieldRow(v [][]byte) error {
 			return nil // of a key that is not understood, and named as such
 		}
 		l.lastKID, l.last = kid, &l.snapshots[at.snapshot].Keys[at.key]
+		l.nextHash()
 	}
-	l.last.Fields = append(l.last.Fields, session.Field{Name: string(v[1]), Value: l.bytes.copy(v[2])})
-	return nil
+	f := session.Field{Name: string(v[1]), Value: l.bytes.copy(v[2])}
+	l.last.Fields = append(l.last.Fields, f)
+	return l.addedField(&f)
 }
 
 func (l *loading) finish() ([]session.Snapshot, error) {
+	if l.parts != nil && len(l.parts.keys) > 0 {
+		l.snapshots[0].Keys = append(l.snapshots[0].Keys, l.parts.keys...)
+	}
 	if len(l.poison) > 0 {
 		return l.snapshots, &PoisonError{Keys: l.poison}
 	}
@@ -269,7 +293,11 @@ func int64At(v []byte) int64 {
 
 // arena copies many small values into few blocks. A value keeps its whole block in memory, which suits values that are
 // dropped together.
-type arena struct{ free []byte }
+type arena struct {
+	free   []byte   // of the last block
+	blocks [][]byte // all of them
+	used   int      // how many hold something
+}
 
 const arenaBlock = 64 << 10
 
@@ -279,10 +307,22 @@ func (a *arena) copy(b []byte) []byte {
 		return append(make([]byte, 0, len(b)), b...)
 	}
 	if len(b) > len(a.free) {
-		a.free = make([]byte, arenaBlock)
+		if a.used == len(a.blocks) {
+			a.blocks = append(a.blocks, make([]byte, arenaBlock))
+		}
+		a.free = a.blocks[a.used]
+		a.used++
 	}
 	out := a.free[:len(b):len(b)]
 	a.free = a.free[len(b):]
 	copy(out, b)
 	return out
+}
+
+// reset makes room for new values in the place of all that were copied; if some of those are kept, elsewhere.
+func (a *arena) reset(kept bool) {
+	if kept {
+		*a = arena{}
+	}
+	a.free, a.used = nil, 0
 }

@@ -76,7 +76,7 @@ func TestPoisonIsNamedAndTheRestServed(t *testing.T) {
 			putString("future form", "v"), putString("no value", "v"), put(hash("field of poison", "a", "1")), put(hash("hash and value", "a", "1")))
 		mustSave(t, s, bot("b"), putString("fine", "v"))
 		sql(t, s, "UPDATE credproxy.keys SET type = 300 WHERE key = 'future type'")
-		sql(t, s, "UPDATE credproxy.keys SET form = 3 WHERE key IN ('future form', 'field of poison')")
+		sql(t, s, "UPDATE credproxy.keys SET form = 9 WHERE key IN ('future form', 'field of poison')")
 		sql(t, s, "UPDATE credproxy.keys SET value = NULL WHERE key = 'no value'")
 		sql(t, s, "UPDATE credproxy.keys SET value = 'v' WHERE key = 'hash and value'")
 

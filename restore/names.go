@@ -54,7 +54,7 @@ func (c *idColumns) add(id session.ID) {
 // by the first column of their index only, and throw away all others, once per element: quadratic in the keys of a session.
 // A subquery with a limit is planned by itself, so that it always uses the whole index.
 const (
-	joinSession = `JOIN LATERAL (SELECT x.sid, x.known, x.last_access, x.hits, x.bytes, x.fence FROM credproxy.sessions x
+	joinSession = `JOIN LATERAL (SELECT x.sid, x.known, x.last_access, x.hits, x.bytes, x.fence, x.elsewhere FROM credproxy.sessions x
 		WHERE x.db = u.db AND x.keyspace = u.keyspace AND x.id = u.id LIMIT 1) s ON true`
 	joinKey = `JOIN LATERAL (SELECT x.kid, x.form, x.type, x.expire_at FROM credproxy.keys x
 		WHERE x.sid = s.sid AND x.key = u.key LIMIT 1) k ON true`

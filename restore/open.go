@@ -25,6 +25,8 @@ var planSettings = map[string]string{
 	"enable_hashjoin":  "off",
 	"enable_mergejoin": "off",
 	"jit":              "off",
+	// For batches that do not begin a transaction by name (direct.go); see beginSQL.
+	"default_transaction_isolation": "read committed",
 }
 
 func poolConfig(cfg Config) (*pgxpool.Config, error) {
@@ -98,7 +100,7 @@ func explain(err error, conn *pgx.ConnConfig) error {
 	case pg.Code == codeReadOnly:
 		hint = "this Postgres is read-only; is it a standby?"
 	case strings.Contains(pg.Message, "unsupported startup parameter"):
-		hint = "a pooler stands in between; say so in the configuration"
+		hint = "a pooler stands in between; write `pooler = true` into the restore block"
 	}
 	if hint == "" {
 		return fmt.Errorf("open postgres: %w", err)

@@ -13,6 +13,9 @@ type stored struct {
 	form     int16 // 0: nothing is stored
 	kind     session.Type
 	expireAt int64
+	fields   *difference // of a hash in the clear from the one that replaces it
+
+	elsewhere bool // of the session
 }
 
 func (s stored) clearHash() bool { return s.form == formClear && s.kind == session.Hash }
@@ -25,14 +28,31 @@ type change struct {
 	*session.KeyChange
 }
 
+func (c change) ref() session.Ref { return session.Ref{Session: c.id, Key: c.Name} }
+
+// stored returns in which form a Put is stored, and the value in the key's row: nil for a hash in the clear.
+func (c change) stored() (form int16, value []byte) {
+	switch {
+	case c.Dump != nil:
+		return formDump, c.Dump
+	case c.Type == session.Hash:
+		return formClear, nil
+	default:
+		return formClear, notNil(c.Value)
+	}
+}
+
+// isHashPatch reports whether a Patch makes sense, whatever is stored.
+func (c change) isHashPatch() bool {
+	return c.Type == session.Hash && c.Dump == nil && !hasLongField(c.Fields)
+}
+
 // rewrite is the set of row changes that a pass amounts to. They are carried out in the order of the members.
 type rewrite struct {
 	dropKeys   []int64 // keys with all their fields
 	headers    []header
-	expiries   []header  // of keys that stay as they are otherwise
-	dropFields []int64   // all fields of these keys
-	keepFields []fieldOf // these keys lose all fields but these
-	keepOf     []int64   // the keys that keepFields is about
+	expiries   []header // of keys that stay as they are otherwise
+	dropFields []int64  // all fields of these keys
 	delFields  []fieldOf
 	putFields  []fieldOf
 	dropEmpty  []int64 // hashes that are gone if no field is left
@@ -74,29 +94,22 @@ func (w *rewrite) plan(c change, was stored, now int64) bool {
 
 func (w *rewrite) put(c change, was stored) {
 	h := header{stored: was, name: c.Name}
-	h.kind, h.expireAt, h.form = c.Type, c.ExpireAt, formClear
-	switch {
-	case c.Dump != nil:
-		h.form, h.value = formDump, c.Dump
-	case c.Type != session.Hash:
-		h.value = notNil(c.Value)
-	}
+	h.kind, h.expireAt = c.Type, c.ExpireAt
+	h.form, h.value = c.stored()
 	w.headers = append(w.headers, h)
-	if !h.clearHash() {
-		if was.clearHash() {
-			w.dropFields = append(w.dropFields, was.kid)
-		}
-		return
-	}
-	fields := w.addFields(was.kid, c.Fields)
-	if was.clearHash() {
-		w.keepOf = append(w.keepOf, was.kid)
-		w.keepFields = append(w.keepFields, fields...)
+	switch {
+	case h.clearHash() && was.clearHash():
+		w.removeFields(was.kid, was.fields.gone)
+		w.putFields = append(w.putFields, fieldsOf(was.kid, was.fields.changed(c.Fields))...)
+	case h.clearHash():
+		w.putFields = append(w.putFields, fieldsOf(was.kid, c.Fields)...)
+	case was.clearHash():
+		w.dropFields = append(w.dropFields, was.kid)
 	}
 }
 
 func (w *rewrite) patch(c change, was stored, now int64) bool {
-	if c.Type != session.Hash || c.Dump != nil || hasLongField(c.Fields) {
+	if !c.isHashPatch() {
 		return false
 	}
 	fresh := was.form == 0
@@ -115,23 +128,28 @@ func (w *rewrite) patch(c change, was stored, now int64) bool {
 	case was.expireAt != c.ExpireAt:
 		w.expiries = append(w.expiries, h)
 	}
-	for _, name := range c.Removed {
-		w.delFields = append(w.delFields, fieldOf{kid: was.kid, Field: session.Field{Name: name}})
-	}
+	w.removeFields(was.kid, c.Removed)
 	if len(c.Removed) > 0 && len(fields) == 0 {
 		w.dropEmpty = append(w.dropEmpty, was.kid)
 	}
-	w.addFields(was.kid, fields)
+	w.putFields = append(w.putFields, fieldsOf(was.kid, fields)...)
 	return true
 }
 
-// addFields adds a key's fields, and returns them.
-func (w *rewrite) addFields(kid int64, fields []session.Field) []fieldOf {
-	from := len(w.putFields)
-	for _, f := range unique(fields) {
-		w.putFields = append(w.putFields, fieldOf{kid: kid, Field: session.Field{Name: f.Name, Value: notNil(f.Value)}})
+func (w *rewrite) removeFields(kid int64, names []string) {
+	for _, name := range names {
+		w.delFields = append(w.delFields, fieldOf{kid: kid, Field: session.Field{Name: name}})
 	}
-	return w.putFields[from:]
+}
+
+// fieldsOf returns the rows of a key's fields, each field once.
+func fieldsOf(kid int64, fields []session.Field) []fieldOf {
+	fields = unique(fields)
+	rows := make([]fieldOf, 0, len(fields))
+	for _, f := range fields {
+		rows = append(rows, fieldOf{kid: kid, Field: session.Field{Name: f.Name, Value: notNil(f.Value)}})
+	}
+	return rows
 }
 
 // unique drops all but the last of the fields of one name: a statement may not change a row twice.

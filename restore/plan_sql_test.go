@@ -29,8 +29,11 @@ func checkPlans(t *testing.T, s *Store) {
 		"load": loadSQL, "load one": loadOneSQL,
 		"delete keys": deleteKeysSQL, "delete fields": deleteFieldsSQL, "delete empty": deleteEmptySQL,
 		"drop keys": dropKeysSQL, "drop fields": dropFieldsSQL, "headers": headersSQL, "expiries": expiriesSQL,
-		"keep fields": keepFieldsSQL, "del fields": delFieldsSQL, "put fields": putFieldsSQL, "drop empty": dropEmptySQL,
+		"hashes": hashesSQL, "del fields": delFieldsSQL, "put fields": putFieldsSQL, "drop empty": dropEmptySQL,
+		"direct put": directPutSQL, "direct patch": directPatchSQL, "heat one": heatOneSQL,
 		"forget": forgetSQL, "forget keys": forgetKeysSQL, "purge": purgeSQL, "expired": expiredSQL,
+		"stub fields": stubFieldsSQL, "stub aside": stubAsideSQL, "stub keys": stubKeysSQL, "stub rest": stubRestSQL,
+		"stub session": stubSessionSQL, "back keys": backKeysSQL, "back session": backSessionSQL, "kept": keptSQL,
 	} {
 		plan := genericPlan(t, s, statement)
 		for _, bad := range []string{"Join Filter", "Seq Scan", "Filter: (key = ", "Filter: (field = ", "Filter: (id = "} {

@@ -14,10 +14,17 @@ import (
 
 // heatSQL creates session rows as needed, updates their heat and, above all, locks them in the order of its arrays and
 // writes the fence (fence.go). What a removal wrote into a row of its own is no heat.
-const heatSQL = `
+const heatSQL = heatInto + `unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[])` + heatUpdate
+
+// heatOneSQL is heatSQL for one session: an array costs more than a value.
+const heatOneSQL = heatInto + `(VALUES ($1::int, $2::text, $3::bytea, $4::bytea, $5::bigint, $6::bigint, $7::bigint))` + heatUpdate
+
+const heatInto = `
 INSERT INTO credproxy.sessions AS s (db, keyspace, id, full_id, last_access, hits, bytes, fence)
 SELECT u.*, CASE WHEN $8::bigint > (SELECT value FROM credproxy.meta WHERE name = 'barrier') THEN $8::bigint END
-FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[]) AS u
+FROM `
+
+const heatUpdate = ` AS u
 ON CONFLICT (db, keyspace, id) DO UPDATE SET
 	last_access = CASE WHEN s.known THEN greatest(s.last_access, excluded.last_access) ELSE excluded.last_access END,
 	hits        = greatest(s.hits, excluded.hits),
@@ -27,18 +34,20 @@ ON CONFLICT (db, keyspace, id) DO UPDATE SET
 
 // resolveSQL tells what is stored of each key, and a fresh number where nothing is.
 const resolveSQL = `
-SELECT s.sid, coalesce(k.kid, nextval('credproxy.keys_kid_seq')), k.form, k.type, k.expire_at
+SELECT s.sid, coalesce(k.kid, nextval('credproxy.keys_kid_seq')), k.form, k.type, k.expire_at, s.elsewhere
 FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[]) WITH ORDINALITY AS u (db, keyspace, id, key, n)
 ` + joinSession + ` LEFT ` + joinKey + `
 ORDER BY u.n`
 
 // Save makes the stored sessions what changes say, in one transaction: all of it is committed when err is nil, none of it
-// otherwise. It takes two round trips. It fails with ErrSuperseded when a newer write was there first. now (unix milliseconds) tells which stored keys have expired.
+// otherwise, but perhaps the heat. It takes two round trips, or mostly one when it is one key (direct.go). It fails with
+// ErrSuperseded when a newer write was there first. now (unix milliseconds) tells which stored keys have expired.
 //
 // A session's row is created as needed; its last access and hits never go back, its bytes are set. A Change without keys
 // saves the heat only. A Patch is refused, and returned for the caller to Put the whole key, unless the stored key is a
 // hash in the clear that has not expired, or nothing is stored and the patch has all Len fields. A Patch that lists a
-// field both as set and as removed sets it. Rows that already hold the same bytes are not written.
+// field both as set and as removed sets it. Rows that already hold the same bytes are not written. A session that was
+// Elsewhere is stored here from its first key on; what else was known of it is forgotten, so changes must name all of its keys.
 func (s *Store) Save(ctx context.Context, changes []session.Change, now int64) (refused []session.Ref, err error) {
 	passes, err := splitPasses(changes)
 	if err != nil || len(changes) == 0 {
@@ -47,8 +56,14 @@ func (s *Store) Save(ctx context.Context, changes []session.Change, now int64) (
 	heats := heatsOf(changes)
 	err = s.fenced(ctx, sessionsOf(heats), func(t *transaction) error {
 		refused = nil
+		if c, ok := directly(passes); ok {
+			if done, err := t.saveDirectly(ctx, heats, c, now); err != nil || done {
+				return err
+			}
+		}
 		b := begin()
 		t.queueHeats(b, heats)
+		var back []int64
 		for _, pass := range passes {
 			was, err := t.resolve(ctx, b, pass)
 			if err != nil {
@@ -57,12 +72,15 @@ func (s *Store) Save(ctx context.Context, changes []session.Change, now int64) (
 			var w rewrite
 			for i, c := range pass {
 				if !w.plan(c, was[i], now) {
-					refused = append(refused, session.Ref{Session: c.id, Key: c.Name})
+					refused = append(refused, c.ref())
+				} else if was[i].elsewhere {
+					back = append(back, was[i].sid)
 				}
 			}
 			b = &pgx.Batch{}
 			w.queue(b)
 		}
+		queueBack(b, back)
 		queueCommit(b)
 		return t.send(ctx, b)
 	})
@@ -83,9 +101,8 @@ func splitPasses(changes []session.Change) ([][]change, error) {
 			if err := check(c); err != nil {
 				return nil, fmt.Errorf("save key %q of session %q: %w", c.Name, c.id, err)
 			}
-			ref := session.Ref{Session: c.id, Key: c.Name}
-			n := seen[ref]
-			seen[ref] = n + 1
+			n := seen[c.ref()]
+			seen[c.ref()] = n + 1
 			if n == len(out) {
 				out = append(out, nil)
 			}
@@ -127,6 +144,12 @@ func sessionsOf(heats []session.Change) []session.ID {
 }
 
 func (t *transaction) queueHeats(b *pgx.Batch, heats []session.Change) {
+	if len(heats) == 1 {
+		id, heat := heats[0].Session, heats[0].Heat
+		b.Queue(heatOneSQL, int32(id.DB), id.Keyspace, indexed(id.Name), whole(id.Name),
+			heat.LastAccess, hitsOf(heat), heat.Bytes, t.fence)
+		return
+	}
 	var ids idColumns
 	var full [][]byte
 	var access, hits, bytes []int64
@@ -134,11 +157,13 @@ func (t *transaction) queueHeats(b *pgx.Batch, heats []session.Change) {
 		ids.add(c.Session)
 		full = append(full, whole(c.Session.Name))
 		access = append(access, c.Heat.LastAccess)
-		hits = append(hits, int64(min(c.Heat.Hits, math.MaxInt64)))
+		hits = append(hits, hitsOf(c.Heat))
 		bytes = append(bytes, c.Heat.Bytes)
 	}
 	b.Queue(heatSQL, ids.db, ids.keyspace, ids.id, full, access, hits, bytes, t.fence)
 }
+
+func hitsOf(heat session.Heat) int64 { return int64(min(heat.Hits, math.MaxInt64)) }
 
 // resolve sends the batch with a look at what is stored of the pass's keys.
 func (t *transaction) resolve(ctx context.Context, b *pgx.Batch, pass []change) ([]stored, error) {
@@ -154,7 +179,7 @@ func (t *transaction) resolve(ctx context.Context, b *pgx.Batch, pass []change) 
 			var form, kind *int16
 			var expireAt *int64
 			var w stored
-			if err := rows.Scan(&w.sid, &w.kid, &form, &kind, &expireAt); err != nil {
+			if err := rows.Scan(&w.sid, &w.kid, &form, &kind, &expireAt, &w.elsewhere); err != nil {
 				return err
 			}
 			if form != nil {
@@ -167,11 +192,15 @@ func (t *transaction) resolve(ctx context.Context, b *pgx.Batch, pass []change) 
 		}
 		return rows.Err()
 	})
+	fields := queueHashes(b, pass)
 	if err := t.send(ctx, b); err != nil {
 		return nil, err
 	}
 	if len(was) != len(pass) {
 		return nil, fmt.Errorf("look up %d keys: %w: %d rows", len(pass), errBadRow, len(was))
+	}
+	for i := range was {
+		was[i].fields = fields[i]
 	}
 	return was, nil
 }

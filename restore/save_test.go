@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,6 +122,60 @@ func TestEqualRowsAreNotWritten(t *testing.T) {
 		WHERE xmin::text <> (SELECT xmin::text FROM credproxy.keys LIMIT 1)`), 1)
 }
 
+// nextTransaction returns a number below those of all transactions from now on that write.
+func nextTransaction(t testing.TB, s *Store) int {
+	t.Helper()
+	return count(t, s, "SELECT (pg_current_xact_id()::text::bigint % (1::bigint << 32))::bigint")
+}
+
+// touched counts the rows of fields that transactions after since have written, or have locked, which is written as well.
+func touched(t testing.TB, s *Store, since int) int {
+	t.Helper()
+	return count(t, s, `SELECT count(*) FROM credproxy.fields WHERE xmin::text::bigint > $1 OR xmax::text::bigint > $1`, since)
+}
+
+// TestOneChangedField: what a changed field of a large hash costs in rows is as much as what changed, also when the caller
+// has only the whole hash.
+func TestOneChangedField(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *Store) {
+		k := largeHash(t)
+		mustSave(t, s, bot("big"), put(k))
+		step := func(what string, rows int, c session.KeyChange) {
+			t.Helper()
+			since := nextTransaction(t, s)
+			mustSave(t, s, bot("big"), c)
+			equal(t, "rows touched by "+what, touched(t, s, since), rows)
+			wantKeys(t, s, bot("big"), k)
+		}
+		step("nothing", 0, put(k))
+		k.Fields[7].Value = []byte("changed")
+		step("the whole hash", 1, put(k))
+		k.Fields[8].Value = nil
+		step("a patch", 1, patch(session.Key{Name: k.Name, Type: session.Hash, Fields: k.Fields[8:9]}, int64(len(k.Fields))))
+		k.Fields = append(slices.Clone(k.Fields[1:]), session.Field{Name: "new", Value: []byte("v")}, k.Fields[5], k.Fields[5])
+		since := nextTransaction(t, s)
+		mustSave(t, s, bot("big"), put(k)) // names one field three times, and another one no more
+		equal(t, "rows touched by one less, one more", touched(t, s, since), 1)
+		equal(t, "fields", count(t, s, "SELECT count(*) FROM credproxy.fields"), len(k.Fields)-2)
+	})
+}
+
+// TestOneKeyOfASessionElsewhere: one key alone is saved without a look at the session, which must not stay elsewhere.
+func TestOneKeyOfASessionElsewhere(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *Store) {
+		for i, c := range []session.KeyChange{putString("k", "v"), putString("stub", "v"), patch(hash("h", "a", "1"), 1)} {
+			id := bot(fmt.Sprint(i))
+			stub := session.KeyChange{Key: session.Key{Name: "stub", Type: session.String}}
+			if err := s.SaveElsewhere(testContext(t), []session.Change{{Session: id, Keys: []session.KeyChange{stub}}}); err != nil {
+				t.Fatal(err)
+			}
+			mustSave(t, s, id, c)
+			wantKeys(t, s, id, c.Key)
+		}
+		equal(t, "sessions elsewhere", count(t, s, "SELECT count(*) FROM credproxy.sessions WHERE elsewhere"), 0)
+	})
+}
+
 func TestPatch(t *testing.T) {
 	stored := hash("h", "a", "1", "b", "2", "c", "3")
 	expired, expiring := stored, stored
@@ -161,13 +216,13 @@ func TestPatch(t *testing.T) {
 	}
 	eachMode(t, func(t *testing.T, s *Store) {
 		for _, tt := range tests {
-			t.Run(tt.name, func(t *testing.T) {
-				id := bot(tt.name)
+			beside := putString("beside", "saved whether or not the patch is")
+			try := func(t *testing.T, name string, beside ...session.KeyChange) {
+				id := bot(name)
 				if tt.stored != nil {
 					mustSave(t, s, id, put(*tt.stored))
 				}
-				beside := putString("beside", "saved whether or not the patch is")
-				changes := []session.Change{{Session: id, Keys: []session.KeyChange{tt.patch, beside}}}
+				changes := []session.Change{{Session: id, Keys: append(beside, tt.patch)}}
 				refused, err := s.Save(testContext(t), changes, now)
 				if err != nil {
 					t.Fatal(err)
@@ -177,12 +232,17 @@ func TestPatch(t *testing.T) {
 					wantRefused = []session.Ref{{Session: id, Key: "h"}}
 				}
 				equal(t, "refused", refused, wantRefused)
-				want := []session.Key{beside.Key}
+				var want []session.Key
+				for _, c := range beside {
+					want = append(want, c.Key)
+				}
 				if tt.want != nil {
 					want = append(want, *tt.want)
 				}
 				wantKeys(t, s, id, want...)
-			})
+			}
+			t.Run(tt.name, func(t *testing.T) { try(t, tt.name, beside) })
+			t.Run(tt.name+", alone", func(t *testing.T) { try(t, tt.name+", alone") })
 		}
 	})
 }
@@ -281,6 +341,23 @@ func TestRoundTrips(t *testing.T) {
 	}
 	trips("save", 2, func() error { _, err := s.Save(ctx, changes, now); return err })
 	trips("save heat", 1, func() error { _, err := s.Save(ctx, []session.Change{{Session: bot("a")}}, now); return err })
+	save := func(c session.KeyChange) func() error {
+		return func() error {
+			_, err := s.Save(ctx, []session.Change{{Session: bot("one"), Keys: []session.KeyChange{c}}}, now)
+			return err
+		}
+	}
+	expiring := hash("h", "a", "3")
+	expiring.ExpireAt = now + 1
+	trips("save one new string", 1, save(putString("s", "v")))
+	trips("save one string", 1, save(putString("s", "w")))
+	trips("save one hash", 2, save(put(hash("h", "a", "1", "b", "2"))))
+	trips("save one field", 1, save(patch(hash("h", "a", "2"), 2)))
+	// Tried in vain: it is not as it mostly is.
+	trips("save one field and the expiry", 3, save(patch(expiring, 2)))
+	trips("save one field of nothing", 3, save(patch(hash("absent", "a", "2"), 2)))
+	trips("save a string where a hash was", 3, save(putString("h", "v")))
+	trips("save the same again", 3, save(putString("h", "v")))
 	trips("save nothing", 0, func() error { _, err := s.Save(ctx, nil, now); return err })
 	trips("load", 1, func() error { _, err := s.Load(ctx, bot("7"), now); return err })
 	trips("load nothing", 1, func() error { _, err := s.Load(ctx, bot("absent"), now); return err })

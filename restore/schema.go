@@ -60,6 +60,10 @@ var migrations = []string{
 		ADD COLUMN known boolean NOT NULL DEFAULT true; -- false: the row only carries the fence of a removal
 	CREATE INDEX sessions_unknown ON credproxy.sessions (sid) WHERE NOT known;
 	INSERT INTO credproxy.meta VALUES ('fence', 0), ('barrier', 0);`,
+
+	// With restore.sync = "off": see elsewhere.go. Its keys have the form 3 then, and no value.
+	`ALTER TABLE credproxy.sessions
+		ADD COLUMN elsewhere boolean NOT NULL DEFAULT false; -- the application's own tables hold the session`,
 }
 
 // migrate brings the tables to version len(steps). Several programs may try at once: one does it, the others wait.

@@ -102,15 +102,15 @@ func readable(oid uint32) bool {
 // rows with one are gathered into hashes; a row whose value is null is as if it were not there. It returns nil when there is
 // nothing, or no source. The query runs in a read-only transaction.
 func (s *Store) Source(ctx context.Context, id session.ID) ([]session.Key, error) {
-	found, err := s.sources(ctx, []session.ID{id})
+	found, err := s.Sources(ctx, []session.ID{id})
 	if err != nil {
 		return nil, err
 	}
 	return found[0], nil
 }
 
-// sources asks for several sessions; the result has their order.
-func (s *Store) sources(ctx context.Context, ids []session.ID) ([][]session.Key, error) {
+// Sources is Source for several sessions; the result has their order.
+func (s *Store) Sources(ctx context.Context, ids []session.ID) ([][]session.Key, error) {
 	out := make([][]session.Key, len(ids))
 	if s.source == nil {
 		return out, nil

@@ -25,14 +25,6 @@ WHERE (k.type, k.form, k.expire_at) IS DISTINCT FROM (excluded.type, excluded.fo
 UPDATE credproxy.keys k SET expire_at = nullif(u.expire_at, 0)
 FROM unnest($1::bigint[], $2::bigint[]) AS u (kid, expire_at) WHERE k.kid = u.kid`
 
-	// EXCEPT is hashed or sorted, where "NOT IN" over an array would compare each with each.
-	keepFieldsSQL = `
-DELETE FROM credproxy.fields WHERE ctid = ANY (ARRAY (
-	SELECT f.ctid FROM (
-		SELECT kid, field FROM credproxy.fields WHERE kid = ANY ($1::bigint[])
-		EXCEPT SELECT * FROM unnest($2::bigint[], $3::bytea[])
-	) u ` + joinField + `))`
-
 	delFieldsSQL = `
 DELETE FROM credproxy.fields WHERE ctid = ANY (ARRAY (
 	SELECT f.ctid FROM unnest($1::bigint[], $2::bytea[]) AS u (kid, field) ` + joinField + `))`
@@ -58,10 +50,6 @@ func (w *rewrite) queue(b *pgx.Batch) {
 	}
 	w.queueExpiries(b)
 	queueIDs(b, dropFieldsSQL, w.dropFields)
-	if len(w.keepOf) > 0 {
-		kids, names, _ := fieldColumns(w.keepFields)
-		b.Queue(keepFieldsSQL, w.keepOf, kids, names)
-	}
 	if len(w.delFields) > 0 {
 		kids, names, _ := fieldColumns(w.delFields)
 		b.Queue(delFieldsSQL, kids, names)

@@ -89,11 +89,15 @@ type Heat struct {
 
 // Snapshot is everything the durable side holds of one session.
 type Snapshot struct {
-	Found bool // the session has a row, even if every key of it has expired
+	Found bool // the session is stored here as a whole, even if every key of it has expired
 	// FromSource: nothing is stored (Found is false), and Keys are what the operator's own tables hold.
 	FromSource bool
-	Heat       Heat
-	Keys       []Key
+	// Elsewhere: stored is only that the operator's own tables hold the session (Found is false), and in Stubs which keys it had:
+	// names and types.
+	Elsewhere bool
+	Stubs     []Key
+	Heat      Heat
+	Keys      []Key
 }
 
 // Op says how a KeyChange is applied.

@@ -16,7 +16,7 @@ func TestDatabasesAreFreshAndDropped(t *testing.T) {
 	t.Run("one", func(t *testing.T) {
 		first = DSN(t)
 		for _, dsn := range []string{first, DSN(t)} { // the second has no such table yet
-			exec(t, dsn, "CREATE TABLE mine (n int)")
+			execSQL(t, dsn, "CREATE TABLE mine (n int)")
 		}
 	})
 	if conn, err := pgx.Connect(context.Background(), first); err == nil {
@@ -25,7 +25,7 @@ func TestDatabasesAreFreshAndDropped(t *testing.T) {
 	}
 }
 
-func exec(t *testing.T, dsn, sql string) {
+func execSQL(t *testing.T, dsn, sql string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
