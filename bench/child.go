@@ -105,6 +105,15 @@ func (c *child) stop() error {
 	return fmt.Errorf("stop %s: it did not end within %s", c.name, stopTime)
 }
 
+// kill ends it as kill -9 does.
+func (c *child) kill() error {
+	if err := c.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", c.name, err)
+	}
+	<-c.exited
+	return nil
+}
+
 // freeAddr returns a loopback address that nobody listens on.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

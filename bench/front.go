@@ -37,6 +37,9 @@ upstream {
 keyspace "bench" {
   keys = ["wa:auth:{session}:creds", "wa:auth:{session}:keys"]
 }
+keyspace "restore" {
+  keys = ["restore:{session}:*"]
+}
 memory {
   max = "1024GB"
 }

@@ -56,6 +56,12 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if err := s.start(ctx); err != nil {
 		return err
 	}
+	if opts.restore {
+		return runRestore(ctx, s, out)
+	}
+	if opts.restart {
+		return runRestart(ctx, s, out)
+	}
 	fmt.Fprintf(progress, "measuring for about %s\n", opts.planned().Round(time.Second))
 	results, err := measureAll(ctx, s.targets, opts, progress)
 	if err != nil {

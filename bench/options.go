@@ -28,6 +28,9 @@ type options struct {
 	jsonPath  string        // "": none
 	htmlPath  string        // "": none
 	binary    string        // credproxy; "": built from this module
+	restore   bool          // measure restores instead of loads
+	restart   bool          // measure restarts after kill -9 instead of loads
+	restores  int           // how many of each shape; of the largest a fifth
 }
 
 // Limits keep a mistyped number from taking the machine down.
@@ -38,6 +41,7 @@ const (
 	maxSessions = 100_000
 	maxRounds   = 1_000
 	maxDuration = 10 * time.Minute
+	maxRestores = 10_000
 )
 
 // parseOptions reads the flags; help goes to out.
@@ -58,6 +62,9 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&o.jsonPath, "json", "", "write all numbers to this `file`")
 	flags.StringVar(&o.htmlPath, "html", "", "write a report with charts to this `file`")
 	flags.StringVar(&o.binary, "credproxy", "", "the `program` to measure, instead of building it")
+	flags.BoolVar(&o.restore, "restore", false, "measure restores against their floor, and what they cost other clients, instead of loads")
+	flags.BoolVar(&o.restart, "restart", false, "measure how soon the proxy serves again after kill -9, instead of loads")
+	flags.IntVar(&o.restores, "restores", 300, "with --restore: how often each session is restored, the largest a fifth of it")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
@@ -87,9 +94,13 @@ func (o options) check(rest []string) error {
 		within("size", o.size, 1, maxSize),
 		within("sessions", o.sessions, 1, maxSessions),
 		within("rounds", o.rounds, 1, maxRounds),
+		within("restores", o.restores, 1, maxRestores),
 	)
 	if o.duration < 10*time.Millisecond || o.duration > maxDuration || o.warmup < 0 || o.warmup > maxDuration {
 		err = errors.Join(err, fmt.Errorf("--duration must be from 10ms, --warmup from 0, to %s", maxDuration))
+	}
+	if o.restore && o.htmlPath != "" {
+		err = errors.Join(err, errors.New("--html draws loads; of --restore there is the table, and --json"))
 	}
 	if len(rest) > 0 {
 		err = errors.Join(err, fmt.Errorf("unknown argument %q", rest[0]))
@@ -99,6 +110,9 @@ func (o options) check(rest []string) error {
 
 // planned is how long the measuring takes, without pauses between the parts.
 func (o options) planned() time.Duration {
+	if o.restore {
+		return time.Duration(o.restores) * restoreRoundTime
+	}
 	parts := len(o.targets) * len(o.loads) * len(o.clients) * len(o.pipelines) * o.rounds
 	return time.Duration(parts) * (o.duration + o.warmup)
 }

@@ -14,7 +14,7 @@ func TestOptions(t *testing.T) {
 	got, err := parseOptions(nil, io.Discard)
 	want := options{
 		targets: []string{"direct", "credproxy"}, loads: []string{"mix", "bots"}, clients: []int{1, 50, 500}, pipelines: []int{1, 16},
-		size: 256, sessions: 1000, rounds: 5, duration: 2 * time.Second, warmup: 300 * time.Millisecond,
+		size: 256, sessions: 1000, rounds: 5, duration: 2 * time.Second, warmup: 300 * time.Millisecond, restores: 300,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults: got %+v, %v", got, err)
@@ -45,6 +45,8 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"--duration 0s":           "--duration must be",
 		"--duration 99h":          "--duration must be",
 		"--warmup -1s":            "--warmup from 0",
+		"--restores 0":            "--restores is 0",
+		"--restore --html x":      "--html draws loads",
 		"--nope 1":                "nope",
 		"direct":                  `unknown argument "direct"`,
 		"--size 0 --clients x":    "--clients",

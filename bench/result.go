@@ -113,7 +113,7 @@ func (r report) failure() error {
 	return nil
 }
 
-func writeJSON(w io.Writer, r report) error {
+func writeJSON(w io.Writer, r any) error {
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
 	return out.Encode(r)

@@ -69,7 +69,7 @@ func (s *stack) startTarget(ctx context.Context, name, dir string) (*target, err
 		return nil, err
 	}
 	s.stops = append(s.stops, stopWithin(redis.Stop))
-	t.addr, t.redis = redis.Addr(), redis.PID()
+	t.addr, t.redisAddr, t.redis = redis.Addr(), redis.Addr(), redis.PID()
 	if program == "" {
 		return t, nil
 	}
@@ -81,13 +81,13 @@ func (s *stack) startTarget(ctx context.Context, name, dir string) (*target, err
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := startChild(dir, name, program, args...)
-	if err != nil {
+	t.start = func() (*child, error) { return startChild(dir, name, program, args...) }
+	if t.child, err = t.start(); err != nil {
 		return nil, err
 	}
-	s.stops = append(s.stops, proxy.stop)
-	t.proxy = proxy.cmd.Process.Pid
-	return t, proxy.ready(ctx, t.addr)
+	s.stops = append(s.stops, func() error { return t.child.stop() })
+	t.proxy = t.child.cmd.Process.Pid
+	return t, t.child.ready(ctx, t.addr)
 }
 
 // configure writes the proxy's configuration and returns its command line.
@@ -101,7 +101,7 @@ func (s *stack) configure(ctx context.Context, t *target, f front) ([]string, er
 		return nil, err
 	}
 	s.stops = append(s.stops, stopWithin(postgres.Stop))
-	t.postgres, t.saves = postgres.PID(), true
+	t.postgres, t.saves, t.dsn = postgres.PID(), true, postgres.DSN()
 	return f.credproxyArgs(mode, postgres.DSN())
 }
 

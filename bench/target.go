@@ -13,8 +13,12 @@ var targetNames = []string{"direct", "credproxy", "credproxy:through", "nutcrack
 type target struct {
 	name                   string
 	addr                   string // host:port for clients
+	redisAddr              string // host:port of its Redis
+	dsn                    string // of its Postgres, "": none
 	proxy, redis, postgres int    // process ids, 0: none
 	saves                  bool   // it works on behind the clients' backs; see settle
+	child                  *child // the proxy, nil: none
+	start                  func() (*child, error)
 }
 
 // settleTime bounds the wait for the work that an earlier round left behind.
