@@ -21,7 +21,7 @@ build:           ## bin/credproxy
 bench: install   ## compare Redis, the proxy and installed peers
 	go run ./bench
 
-SOAK ?= --duration 30m --seed 1
+SOAK ?= --duration 30m --each 200 --seed 1
 
 soak: install    ## kill, freeze and cut everything while every history is checked; SOAK="--duration 5m --seed 7" to change
 	go run ./soak $(SOAK)

@@ -44,6 +44,9 @@ func (r *round) watchStats(ctx context.Context) {
 					r.tally.add(name, now[name]-last[name])
 				}
 			}
+			if r.opt.redisKill {
+				r.tally.raise(longestLag, now["sync_lag_ms"])
+			}
 			last, first = now, false
 		}
 		pause(ctx, 20*time.Millisecond)

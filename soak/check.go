@@ -34,14 +34,13 @@ func (r *round) histories() map[string][]*op {
 }
 
 // check judges every partition's history up to a time (nanoseconds of the run): what returned later is open.
-func (r *round) check(until int64) (bad []string) {
+func (r *round) check(parts map[string][]*op, until int64) (bad []string) {
 	for _, w := range r.workers {
 		bad = append(bad, w.odd...)
 		for word, n := range w.refuse {
 			r.tally.add("answer "+word, int64(n))
 		}
 	}
-	parts := r.histories()
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
 		r.tally.add("operations", int64(len(parts[part])))
 		if len(bad) > maxViolations {

@@ -23,6 +23,7 @@ type child struct {
 	cmd    *exec.Cmd
 	served chan struct{} // closed when it says that it serves
 	ended  chan struct{} // closed when it has been reaped
+	buried bool          // the keeper is done with it
 
 	mu  sync.Mutex // guards log
 	log []string   // the last lines that it said
@@ -90,6 +91,16 @@ func (c *child) ready(ctx context.Context) bool {
 	case <-ctx.Done():
 	}
 	return false
+}
+
+// serves reports whether it has said that it serves.
+func (c *child) serves() bool {
+	select {
+	case <-c.served:
+		return true
+	default:
+		return false
+	}
 }
 
 // kill ends the proxy at once and waits until it is gone.

@@ -21,6 +21,7 @@ const syncInterval = 100 * time.Millisecond
 // options are what a run depends on.
 type options struct {
 	duration  time.Duration
+	each      int           // how often each kind of trouble must happen; the run goes on until it has
 	round     time.Duration // how long clients work before everything is checked
 	seed      uint64
 	sessions  int
@@ -50,6 +51,7 @@ func run(args []string, out io.Writer) int {
 	f := flag.NewFlagSet("soak", flag.ContinueOnError)
 	f.SetOutput(out)
 	f.DurationVar(&opt.duration, "duration", opt.duration, "how long to run; the round under way is finished")
+	f.IntVar(&opt.each, "each", 0, "go on until each kind of trouble has happened this often")
 	f.DurationVar(&opt.round, "round", opt.round, "how long clients work before everything is checked")
 	f.Uint64Var(&opt.seed, "seed", opt.seed, "of all random choices")
 	f.IntVar(&opt.sessions, "sessions", opt.sessions, "how many sessions")
@@ -87,6 +89,12 @@ func show(ctx context.Context, binary string, opt options, out io.Writer) int {
 	res, err := soak(ctx, binary, opt)
 	fmt.Fprintf(out, "seed %d, %s, %d rounds, sync %s\n", opt.seed, res.took.Round(time.Second), res.rounds, opt.sync)
 	res.tally.print(out)
+	if kind, n := res.tally.fewest(res.kinds); len(res.kinds) > 0 {
+		fmt.Fprintf(out, "\nof %d kinds of trouble the rarest, %q, happened %d times\n", len(res.kinds), kind, n)
+	}
+	if opt.redisKill {
+		fmt.Fprintln(out, lossReport(res.tally))
+	}
 	for _, v := range res.violations[:min(len(res.violations), maxViolations)] {
 		fmt.Fprintf(out, "\nVIOLATION %s\n", v)
 	}

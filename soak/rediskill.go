@@ -32,8 +32,8 @@ func (r *round) playRedisKill(ctx context.Context) ([]string, error) {
 	if err := r.faults(); err != nil || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err())
 	}
-	bad := r.check(killed)
 	before := r.histories()
+	bad := r.check(before, killed)
 	audited := r.clock.now()
 	for _, w := range r.workers {
 		w.log, w.odd = nil, nil
@@ -62,9 +62,25 @@ func (r *round) killRedis(ctx context.Context, both bool) error {
 	return r.keeper.calm(ctx)
 }
 
-// judgeLosses compares what is left with what was acknowledged.
+// What the tally calls acknowledged writes and what became of them. A command that writes three fields makes three writes.
+const (
+	acknowledged = "writes acknowledged"
+	lostWrites   = "writes acknowledged and lost with Redis"
+	lostOld      = "writes lost that were older than sync_interval"
+	oldestLost   = "age of the oldest lost write, ms"
+	longestLag   = "age of the oldest unsaved write that the proxy has reported, ms"
+)
+
+// lossReport sums up what the deaths of Redis have cost.
+func lossReport(t *tally) string {
+	return fmt.Sprintf("Redis was killed %d times: of %d writes acknowledged before, %d were lost. The oldest of them had been acknowledged to its "+
+		"client %d ms before the kill, sync_interval is %s; %d were older than that. Saving took until a write was %d ms old, at most.",
+		t.get(struck+"redis-kill"), t.get(acknowledged), t.get(lostWrites), t.get(oldestLost), syncInterval, t.get(lostOld), t.get(longestLag))
+}
+
+// judgeLosses compares what is left with what was acknowledged. A lost write's age runs from when its client had the reply to just
+// before the kill.
 func (r *round) judgeLosses(parts map[string][]*op, final map[string]any, killed, audited int64) (bad []string) {
-	var oldest time.Duration
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
 		if strings.HasSuffix(part, ":"+keySide) {
 			continue // nobody has promised anything about what is written behind the proxy's back
@@ -72,13 +88,14 @@ func (r *round) judgeLosses(parts map[string][]*op, final map[string]any, killed
 		l := loss{part: part, begin: r.stateAt(part), final: final[part], clock: r.clock, audited: audited}
 		l.sort(parts[part])
 		why := l.judge()
-		r.tally.add("acknowledged writes lost with Redis", int64(len(l.lost)))
+		for _, o := range l.writes {
+			if o.fate == done {
+				r.tally.add(acknowledged, 1)
+			}
+		}
 		for _, o := range l.lost {
-			oldest = max(oldest, time.Duration(killed-o.ret))
-			if r.opt.sync == "through" {
-				why = "an acknowledged write is lost: " + o.String()
-			} else if time.Duration(killed-o.ret) > lagBound {
-				why = fmt.Sprintf("a write was acknowledged %s before Redis died, and is lost", time.Duration(killed-o.ret))
+			if text := r.judgeLoss(o, killed); text != "" {
+				why = text
 			}
 		}
 		if why != "" && len(bad) < maxViolations {
@@ -86,8 +103,21 @@ func (r *round) judgeLosses(parts map[string][]*op, final map[string]any, killed
 				l.begin, l.final, float64(killed)/1e6, render(parts[part])))
 		}
 	}
-	if oldest > time.Duration(r.tally.get("oldest loss, ms"))*time.Millisecond {
-		r.tally.add("oldest loss, ms", oldest.Milliseconds()-r.tally.get("oldest loss, ms"))
-	}
 	return bad
+}
+
+// judgeLoss says why a lost write must not be lost, "" if it may.
+func (r *round) judgeLoss(o *op, killed int64) string {
+	age := time.Duration(killed - o.ret)
+	r.tally.add(lostWrites, 1)
+	r.tally.raise(oldestLost, age.Milliseconds())
+	switch {
+	case r.opt.sync == "through":
+		return "an acknowledged write is lost: " + o.String()
+	case age > lagBound:
+		return fmt.Sprintf("a write was acknowledged %s before Redis died, and is lost", age)
+	case age > syncInterval:
+		r.tally.add(lostOld, 1)
+	}
+	return ""
 }

@@ -29,6 +29,7 @@ type result struct {
 	took       time.Duration
 	rounds     int
 	tally      *tally
+	kinds      []string // of trouble
 	violations []string
 }
 
@@ -43,7 +44,11 @@ func soak(ctx context.Context, binary string, opt options) (res result, err erro
 	if s.nemeses, s.crash, err = opt.chosen(); err != nil {
 		return res, err
 	}
-	if s.stack, err = startStack(ctx, binary, opt); err != nil {
+	res.kinds = s.kinds()
+	for _, kind := range res.kinds {
+		s.tally.add(kind, 0) // what never happens is worth a line too
+	}
+	if s.stack, err = startStack(ctx, binary, opt, s.tally); err != nil {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, s.stack.close()) }()
@@ -54,7 +59,7 @@ func soak(ctx context.Context, binary string, opt options) (res result, err erro
 	}
 	start := time.Now()
 	defer func() { res.took = time.Since(start) }()
-	for len(res.violations) == 0 && time.Since(start) < opt.duration && ctx.Err() == nil {
+	for len(res.violations) == 0 && (time.Since(start) < opt.duration || s.wanting()) && ctx.Err() == nil {
 		r := &round{soaking: s, n: res.rounds}
 		play := r.play
 		if opt.redisKill {
@@ -66,6 +71,32 @@ func soak(ctx context.Context, binary string, opt options) (res result, err erro
 		res.rounds++
 	}
 	return res, nil
+}
+
+// kinds lists the kinds of trouble that the run makes, as the tally calls them.
+func (s *soaking) kinds() (list []string) {
+	if s.opt.redisKill {
+		return []string{struck + "redis-kill"}
+	}
+	for _, n := range s.nemeses {
+		list = append(list, struck+n.name)
+	}
+	if s.crash {
+		list = append(list, diedAnywhere)
+		for _, b := range barriers {
+			list = append(list, diedAt+b.name)
+		}
+	}
+	return list
+}
+
+// wanting reports whether some kind of trouble has not happened as often as was asked for.
+func (s *soaking) wanting() bool {
+	if s.opt.each == 0 {
+		return false
+	}
+	_, n := s.tally.fewest(s.kinds())
+	return n < int64(s.opt.each)
 }
 
 // round is one round of a run.
@@ -98,7 +129,9 @@ func (r *round) play(ctx context.Context) ([]string, error) {
 	r.open()
 	defer r.closeClients()
 	r.begins(work, &clients)
-	trouble.Go(func() { r.strikes(work, dice(r.opt.seed, r.n, "nemesis"), r.nemeses) })
+	for _, t := range []track{atRedis, atRest} {
+		trouble.Go(func() { r.strikes(work, dice(r.opt.seed, r.n, "nemesis "+t.name), t) })
+	}
 	if r.crash {
 		trouble.Go(func() { r.keeper.crashes(work, dice(r.opt.seed, r.n, "crash")) })
 	}
@@ -118,7 +151,10 @@ func (r *round) play(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bad = append(bad, r.check(forever)...); len(bad) > 0 {
+	parts := r.histories()
+	bad = append(bad, r.countOnce(parts, final)...)
+	bad = append(bad, r.keeper.strange()...)
+	if bad = append(bad, r.check(parts, forever)...); len(bad) > 0 {
 		err = r.trace(r.opt.trace)
 	}
 	r.begin = final

@@ -73,19 +73,19 @@ func soakTest(t *testing.T, opt options, happened ...string) {
 }
 
 func TestEverythingDies(t *testing.T) {
-	soakTest(t, testOptions(16*time.Second), "proxy starts", "nemesis redis-cut", "proxy killed at random")
+	soakTest(t, testOptions(12*time.Second), "proxy starts", struck+"redis-cut", "connections cut within a reply", diedAnywhere)
 }
 
 func TestRedisDiesBehind(t *testing.T) {
-	opt := testOptions(6 * time.Second)
+	opt := testOptions(5 * time.Second)
 	opt.redisKill = true
-	soakTest(t, opt, "nemesis redis-kill", "acknowledged writes lost with Redis")
+	soakTest(t, opt, struck+"redis-kill", lostWrites)
 }
 
 func TestRedisDiesThrough(t *testing.T) {
-	opt := testOptions(6 * time.Second)
+	opt := testOptions(5 * time.Second)
 	opt.redisKill, opt.sync = true, "through"
-	soakTest(t, opt, "nemesis redis-kill")
+	soakTest(t, opt, struck+"redis-kill")
 }
 
 // TestPlantsAreFound shows that the checker finds what it is there for.
@@ -93,6 +93,7 @@ func TestPlantsAreFound(t *testing.T) {
 	for i, p := range plants {
 		t.Run(p.name, func(t *testing.T) {
 			opt := testOptions(30 * time.Second)
+			opt.round = 2500 * time.Millisecond
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
 			res, err := findPlant(ctx, binary, opt, i)

@@ -25,6 +25,7 @@ type stack struct {
 	addr   string // of the proxy
 	plant  string
 	redis  *procs.Redis
+	relay  *relay // the proxy's way to Redis
 	pg     *procs.Postgres
 	store  *restore.Store // the harness's own view of Postgres
 	direct *redis.Client  // the harness's own view of Redis
@@ -43,7 +44,7 @@ func build(ctx context.Context, dir string) (string, error) {
 }
 
 // startStack starts Redis and Postgres in a folder of their own. close ends and removes everything.
-func startStack(ctx context.Context, binary string, opt options) (_ *stack, err error) {
+func startStack(ctx context.Context, binary string, opt options, t *tally) (_ *stack, err error) {
 	s := &stack{binary: binary, plant: opt.plant}
 	defer func() {
 		if err != nil {
@@ -57,6 +58,9 @@ func startStack(ctx context.Context, binary string, opt options) (_ *stack, err 
 		return nil, fmt.Errorf("open folder: %w", err)
 	}
 	if err = s.startRedis(ctx, 0); err != nil {
+		return nil, err
+	}
+	if s.relay, err = startRelay(s.redis.Addr(), t); err != nil {
 		return nil, err
 	}
 	if err = s.startPostgres(ctx, 0); err != nil {
@@ -82,7 +86,9 @@ func (s *stack) startRedis(ctx context.Context, port int) (err error) {
 func (s *stack) startPostgres(ctx context.Context, port int) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	s.pg, err = procs.StartPostgres(ctx, procs.PostgresConfig{Dir: filepath.Join(s.dir, "postgres"), Port: port})
+	// A process that is killed in the middle of a write leaves half a page, which only a full page in the log repairs.
+	s.pg, err = procs.StartPostgres(ctx, procs.PostgresConfig{Dir: filepath.Join(s.dir, "postgres"), Port: port,
+		Settings: map[string]string{"full_page_writes": "on"}})
 	return err
 }
 
@@ -127,7 +133,7 @@ log {
   level = "info"
   format = "json"
 }
-`, s.addr, s.redis.Addr(), threshold, max(threshold-3, 1), s.pg.DSN(), opt.sync, syncInterval.String())
+`, s.addr, s.relay.addr(), threshold, max(threshold-3, 1), s.pg.DSN(), opt.sync, syncInterval.String())
 	s.config = filepath.Join(s.dir, "proxy.hcl")
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
@@ -143,6 +149,9 @@ func (s *stack) close() error {
 	}
 	if s.store != nil {
 		s.store.Close()
+	}
+	if s.relay != nil {
+		errs = append(errs, s.relay.close())
 	}
 	if s.redis != nil {
 		errs = append(errs, s.redis.Kill())

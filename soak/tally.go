@@ -14,9 +14,10 @@ import (
 type tally struct {
 	clock clock
 
-	mu     sync.Mutex // guards n and events
-	n      map[string]int64
-	events []event
+	mu      sync.Mutex // guards what follows
+	n       map[string]int64
+	events  []event
+	remarks []string
 }
 
 type event struct {
@@ -56,11 +57,41 @@ func (t *tally) get(what string) int64 {
 	return t.n[what]
 }
 
+// remark keeps a line for the report. Only the first few are kept.
+func (t *tally) remark(text string) {
+	t.note(text)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.remarks) < maxViolations {
+		t.remarks = append(t.remarks, text)
+	}
+}
+
+// raise makes a count at least n.
+func (t *tally) raise(what string, n int64) {
+	t.mu.Lock()
+	t.n[what] = max(t.n[what], n)
+	t.mu.Unlock()
+}
+
+// fewest returns the rarest of some kinds of trouble.
+func (t *tally) fewest(kinds []string) (kind string, n int64) {
+	for i, k := range kinds {
+		if count := t.get(k); i == 0 || count < n {
+			kind, n = k, count
+		}
+	}
+	return kind, n
+}
+
 func (t *tally) print(w io.Writer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, what := range slices.Sorted(maps.Keys(t.n)) {
 		fmt.Fprintf(w, "%10d  %s\n", t.n[what], what)
+	}
+	for _, text := range t.remarks {
+		fmt.Fprintf(w, "            %s\n", text)
 	}
 }
 
