@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what `make run` and `make test` need beside Go: redis-server and PostgreSQL, and in CI PgBouncer. Does
-# nothing when they are there. Debian's packages would start both as system services; a policy file keeps them stopped, because credproxy
-# starts private ones of its own.
+# Installs what `make run` and `make test` need beside Go: redis-server and PostgreSQL, and in CI what only some tests want:
+# PgBouncer, and Node and redis-py for the clients written in them. Does nothing when they are there. Debian's packages would
+# start the servers as system services; a policy file keeps them stopped, because credproxy starts private ones of its own.
 set -euo pipefail
 
 has_postgres() {
@@ -9,11 +9,21 @@ has_postgres() {
     [ -x /usr/local/pgsql/bin/postgres ]
 }
 
+has_redis_py() {
+  # The package belongs to the system's Python, which need not be the first one on the path.
+  /usr/bin/python3 -c 'import redis' >/dev/null 2>&1 || python3 -c 'import redis' >/dev/null 2>&1
+}
+
 missing=()
 command -v redis-server >/dev/null 2>&1 || missing+=(redis-server)
 has_postgres || missing+=(postgresql)
-# Only some tests want it; they are skipped without, except in CI.
-[ -z "${CI:-}" ] || command -v pgbouncer >/dev/null 2>&1 || missing+=(pgbouncer)
+# Only some tests want these; they are skipped without, except in CI. A nodejs from elsewhere may bring its own npm.
+if [ -n "${CI:-}" ]; then
+  command -v pgbouncer >/dev/null 2>&1 || missing+=(pgbouncer)
+  command -v node >/dev/null 2>&1 || missing+=(nodejs)
+  command -v npm >/dev/null 2>&1 || missing+=(npm)
+  has_redis_py || missing+=(python3-redis)
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 give_up() {
