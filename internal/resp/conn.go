@@ -32,6 +32,9 @@ type Conn struct {
 	raw syscall.RawConn // nil when nc is not a socket (TLS)
 	lim Limits
 
+	greet            handshaker // the handshake that is still to be made; nil: none
+	handshakeTimeout time.Duration
+
 	authed atomic.Bool
 
 	// The client's bytes: buf[off:ready] are commands to hand over, buf[ready:done] is one more that did not fit beside
@@ -40,6 +43,7 @@ type Conn struct {
 	off, ready, done int
 	scan             scanner
 	out              []byte // rewritten inline commands, handed over before buf[off:ready]
+	empty            int    // bytes of empty frames since the last command
 	refused          bool   // the scan met its end; scan.text is the reason
 	reader           trimmer
 	readErr          error // how the client's stream ended
@@ -48,6 +52,7 @@ type Conn struct {
 	pullErr  error                 // its result
 	armed    time.Time             // read deadline that is set; zero: none
 	writeBy  atomic.Int64          // write deadline that is set, unix nanoseconds
+	unsent   outbox
 	closing  sync.Once
 	closeErr error
 	onClose  func()
@@ -55,10 +60,11 @@ type Conn struct {
 
 // NewConn returns a guard around nc. The client counts as unauthenticated until SetAuthenticated says otherwise.
 func NewConn(nc net.Conn, lim Limits) *Conn {
-	c := &Conn{WriteTimeout: defaultWriteTimeout, nc: nc, lim: lim.withDefaults()}
+	c := &Conn{WriteTimeout: defaultWriteTimeout, nc: nc, lim: lim.withDefaults(), handshakeTimeout: defaultHandshakeTimeout}
+	c.greet, _ = nc.(handshaker)
 	if s, ok := nc.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
-			c.raw, c.pull = raw, c.readSocket
+			c.raw, c.pull, c.unsent.push = raw, c.readSocket, c.writeSocket
 		}
 	}
 	return c
@@ -72,7 +78,8 @@ func (c *Conn) SetAuthenticated(ok bool) { c.authed.Store(ok) }
 // pieces, by Reads that do not block, after all of it has arrived. It blocks while no command is complete.
 //
 // Errors: io.EOF when the client has closed its side, or has sent what Redis refuses: then the client has got Redis's
-// error text. The network's own errors come as they are, an idle client's as one that wraps os.ErrDeadlineExceeded.
+// error text. A TLS handshake that failed is a *HandshakeError. The network's own errors come as they are, an idle
+// client's as one that wraps os.ErrDeadlineExceeded.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -87,14 +94,30 @@ func (c *Conn) Read(p []byte) (int, error) {
 		switch {
 		case len(c.out) > 0 || c.ready > c.off:
 		case c.refused:
-			return 0, c.refuse()
+			err := c.refuse()
+			c.Flush()
+			return 0, err
 		case c.readErr != nil:
+			c.Flush() // a client that has only closed its side still reads
 			return 0, c.readErr
 		default:
+			c.slowDown()
 			if err := c.await(); err != nil {
 				return 0, err
 			}
 		}
+	}
+}
+
+// maxEmpty is how many bytes of empty frames in a row are taken at full speed. They are legal, and no use to anybody: a client that
+// sends nothing else must not keep a processor busy.
+const maxEmpty = 64 << 10
+
+// slowDown lets a client that sends empty frames only send 64 KB of them in a millisecond.
+func (c *Conn) slowDown() {
+	if c.empty > maxEmpty {
+		c.empty = 0
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -126,6 +149,7 @@ func (c *Conn) gather(room int) {
 			return
 		case v == command:
 			c.done += n
+			c.empty = 0
 			c.reader.command(n)
 			if c.ready > c.off && c.done-c.off > room {
 				return
@@ -138,6 +162,7 @@ func (c *Conn) gather(room int) {
 		default:
 			c.done += n
 			c.off, c.ready = c.done, c.done
+			c.empty += n
 		}
 	}
 }
@@ -178,6 +203,11 @@ func (c *Conn) refuse() error {
 
 // await blocks for bytes from the client. An error is one that a later Read may not see.
 func (c *Conn) await() error {
+	if c.greet != nil {
+		if c.readErr = c.handshake(); c.readErr != nil {
+			return c.readErr
+		}
+	}
 	trim := c.reader.hoards && c.off == len(c.buf)
 	if err := c.armRead(trim); err != nil {
 		return fmt.Errorf("set read deadline: %w", err)
@@ -195,8 +225,14 @@ func (c *Conn) await() error {
 	return nil
 }
 
-// Close closes the connection. Only the first call does anything; all return its result.
+// Close closes the connection; what Flush would wait for is lost. Only the first call does anything; all return its result.
 func (c *Conn) Close() error {
+	err := c.hangUp()
+	c.Flush() // its goroutine ends now
+	return err
+}
+
+func (c *Conn) hangUp() error {
 	c.closing.Do(func() {
 		c.closeErr = c.nc.Close()
 		if c.onClose != nil {

@@ -9,8 +9,8 @@ import (
 // larger and a slow client that does take its reply is cut off.
 const writePiece = 256 << 10
 
-// Write sends p to the client. An empty p costs nothing: redcon flushes after every command, also when nothing is to send.
-func (c *Conn) Write(p []byte) (int, error) {
+// writeThrough sends p and waits until the client has taken all of it.
+func (c *Conn) writeThrough(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
 		if err := c.armWrite(); err != nil {

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -23,6 +24,10 @@ type ListenerConfig struct {
 	MaxClients   int           // connections open at a time; 0 or less: no limit
 	IdleTimeout  time.Duration // Conn.IdleTimeout; 0: none
 	WriteTimeout time.Duration // Conn.WriteTimeout; 0: 60 s, negative: none
+	// TLS, if set, is what clients have to speak. The handshake is made by the first Read of a connection, so that no other
+	// client waits for it; one that takes longer than HandshakeTimeout is a *HandshakeError.
+	TLS              *tls.Config
+	HandshakeTimeout time.Duration // 0: 10 s
 	// Refuse, if set, may turn a client away: the reply it returns ("-DENIED ...", CR LF is added where it lacks) is sent
 	// before the connection is closed. Empty: the client is welcome. It runs in the accept loop and must not block.
 	Refuse func(net.Conn) string
@@ -80,6 +85,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 
 // admit returns the guard of a welcome client, nil for a client that is refused. The checks come in Redis's order.
 func (l *Listener) admit(nc net.Conn) *Conn {
+	if l.cfg.TLS != nil {
+		nc = tls.Server(nc, l.cfg.TLS)
+	}
 	if n := l.open.Add(1); l.cfg.MaxClients > 0 && n > int64(l.cfg.MaxClients) {
 		l.open.Add(-1)
 		l.refuse(nc, errMaxClients)
@@ -94,6 +102,9 @@ func (l *Listener) admit(nc net.Conn) *Conn {
 	}
 	c := NewConn(nc, l.cfg.Limits)
 	c.IdleTimeout = l.cfg.IdleTimeout
+	if l.cfg.HandshakeTimeout != 0 {
+		c.handshakeTimeout = l.cfg.HandshakeTimeout
+	}
 	if l.cfg.WriteTimeout != 0 {
 		c.WriteTimeout = max(0, l.cfg.WriteTimeout)
 	}

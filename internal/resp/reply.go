@@ -82,6 +82,14 @@ func (f *Framer) Next(b []byte) (n int, done bool, err error) {
 // of a reply are part of it but do not count: while no more than they have been seen, Kind is '|'.
 func (f *Framer) Kind() byte { return f.kind }
 
+// Missing returns how many bytes at least are needed to complete the reply, as far as its current bulk tells; 0 if it does not.
+func (f *Framer) Missing() int {
+	if f.state != inBody {
+		return 0
+	}
+	return int(f.num) + 2
+}
+
 // wholeElement is the way most elements take: no elements inside, and all of it in b. It returns its length, 0 for
 // anything else, which then goes step by step.
 func wholeElement(b []byte) int {

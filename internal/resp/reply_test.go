@@ -207,3 +207,15 @@ func TestRepliesOfRedis(t *testing.T) {
 		}
 	}
 }
+
+func TestMissing(t *testing.T) {
+	var f Framer
+	for _, tc := range []struct {
+		in   string
+		want int
+	}{{"$10\r\n", 12}, {"0123", 8}, {"456789\r", 0}, {"\n", 0}, {"*2\r\n:1\r\n$3\r\na", 4}} {
+		if _, _, err := f.Next([]byte(tc.in)); err != nil || f.Missing() != tc.want {
+			t.Fatalf("after %q %d bytes are missing (%v), want %d", tc.in, f.Missing(), err, tc.want)
+		}
+	}
+}

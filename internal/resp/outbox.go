@@ -1,0 +1,188 @@
+package resp
+
+import (
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Some clients write a whole pipeline before they read its first reply. Redis keeps all replies meanwhile; were they written
+// straight through, both sides would wait for each other. So what a client does not take at once is kept for it, within
+// bounds, and the next commands are read. A client beyond the bounds has to read before it is served again.
+const (
+	// maxUnsent is how much is kept for one client, maxUnsentAll for all of the process, in bytes.
+	maxUnsent    = 16 << 20
+	maxUnsentAll = 24 << 20
+	unsentChunk  = 64 << 10
+)
+
+var (
+	unsentAll    atomic.Int64
+	unsentChunks = sync.Pool{New: func() any { return new([unsentChunk]byte) }}
+)
+
+// outbox is what a connection has still to send. While it holds anything a goroutine of the connection sends it.
+type outbox struct {
+	// The attempt under way to send without waiting, by whoever holds the caller's write lock.
+	push   func(fd uintptr) bool // writeSocket, as a value made once
+	now    []byte
+	sent   int
+	nowErr error
+
+	// mu guards everything below it. It is never held over I/O.
+	mu     sync.Mutex
+	chunks [][]byte
+	size   int           // bytes in chunks, and in the one that is being sent
+	idle   chan struct{} // closed when the goroutine has ended; nil: none was started
+	busy   bool          // the goroutine runs
+	err    error         // why it ended before everything was sent
+}
+
+// Write sends p to the client, or keeps it to be sent as soon as the client takes it; it waits only when too much is kept. An
+// error may also be that of an earlier Write. An empty p costs nothing: redcon flushes after every command, also when
+// nothing is to send.
+func (c *Conn) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.raw == nil || !c.authed.Load() { // TLS cannot stop in the middle of a write; strangers get no memory
+		return c.writeThrough(p)
+	}
+	sent := 0
+	if busy, err := c.unsent.state(); err != nil {
+		return 0, err
+	} else if !busy {
+		var err error
+		if sent, err = c.writeNow(p); err != nil || sent == len(p) {
+			return sent, err
+		}
+	}
+	if c.keep(p[sent:]) {
+		return len(p), nil
+	}
+	c.Flush()
+	if _, err := c.unsent.state(); err != nil {
+		return sent, err
+	}
+	n, err := c.writeThrough(p[sent:])
+	return sent + n, err
+}
+
+// writeNow sends what the connection takes without waiting.
+func (c *Conn) writeNow(p []byte) (int, error) {
+	if err := c.armWrite(); err != nil {
+		return 0, err
+	}
+	o := &c.unsent
+	o.now, o.sent, o.nowErr = p, 0, nil
+	err := c.raw.Write(o.push)
+	o.now = nil
+	if err == nil {
+		err = o.nowErr
+	}
+	return o.sent, err
+}
+
+func (c *Conn) writeSocket(fd uintptr) bool {
+	o := &c.unsent
+	for o.sent < len(o.now) {
+		n, err := syscall.Write(int(fd), o.now[o.sent:min(o.sent+writePiece, len(o.now))])
+		switch {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			return true
+		case err != nil:
+			o.nowErr = err
+			return true
+		default:
+			o.sent += n
+		}
+	}
+	return true
+}
+
+func (o *outbox) state() (busy bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.busy, o.err
+}
+
+// keep takes p into the outbox; false: there is no room for it.
+func (c *Conn) keep(p []byte) bool {
+	o := &c.unsent
+	if unsentAll.Add(int64(len(p))) > maxUnsentAll {
+		unsentAll.Add(-int64(len(p)))
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil || o.size+len(p) > maxUnsent {
+		unsentAll.Add(-int64(len(p)))
+		return false
+	}
+	o.size += len(p)
+	for len(p) > 0 {
+		last := len(o.chunks) - 1
+		if last < 0 || len(o.chunks[last]) == unsentChunk {
+			o.chunks = append(o.chunks, unsentChunks.Get().(*[unsentChunk]byte)[:0])
+			last++
+		}
+		n := min(unsentChunk-len(o.chunks[last]), len(p))
+		o.chunks[last] = append(o.chunks[last], p[:n]...)
+		p = p[n:]
+	}
+	if !o.busy {
+		o.busy, o.idle = true, make(chan struct{})
+		go c.sendUnsent(o.idle)
+	}
+	return true
+}
+
+// sendUnsent sends what is kept until nothing is left. A client that does not take it in time, or is gone, is disconnected.
+func (c *Conn) sendUnsent(idle chan struct{}) {
+	defer close(idle)
+	o := &c.unsent
+	for chunk := o.next(); chunk != nil; chunk = o.next() {
+		_, err := c.writeThrough(chunk)
+		o.done(chunk, err)
+		if err != nil {
+			_ = c.hangUp() // the error that counts is kept
+		}
+	}
+}
+
+// next takes the oldest chunk out; nil: there is none, and the goroutine's work is over.
+func (o *outbox) next() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.chunks) == 0 {
+		o.busy, o.chunks = false, nil
+		return nil
+	}
+	chunk := o.chunks[0]
+	o.chunks = o.chunks[1:]
+	return chunk
+}
+
+// done gives a chunk back; after an error the others too.
+func (o *outbox) done(chunk []byte, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(chunk)
+	unsentChunks.Put((*[unsentChunk]byte)(chunk[:unsentChunk]))
+	if err != nil {
+		n, o.chunks, o.err = o.size, nil, err
+	}
+	o.size -= n
+	unsentAll.Add(-int64(n))
+}
+
+// Flush waits until all that was written has been sent, or cannot be sent any more.
+func (c *Conn) Flush() {
+	c.unsent.mu.Lock()
+	idle := c.unsent.idle
+	c.unsent.mu.Unlock()
+	if idle != nil {
+		<-idle
+	}
+}

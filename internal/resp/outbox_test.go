@@ -1,0 +1,118 @@
+package resp
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"testing"
+)
+
+// numbered are n bytes in which every place can be told from its neighbours.
+func numbered(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i>>16) ^ byte(i>>8) ^ byte(i)
+	}
+	return b
+}
+
+// TestUnreadRepliesAreKept: Write does not wait for a client that does not read, up to the bound, and nothing is lost or turned
+// around, whatever the sizes.
+func TestUnreadRepliesAreKept(t *testing.T) {
+	c, client := pair(t)
+	all := numbered(maxUnsent)
+	for rest, n := all, 1; len(rest) > 0; n = n*3%100_003 + 1 {
+		k := min(n, len(rest))
+		if m, err := c.Write(rest[:k]); m != k || err != nil {
+			t.Fatalf("Write: %d, %v", m, err)
+		}
+		rest = rest[k:]
+	}
+	if kept := unsentAll.Load(); kept == 0 {
+		t.Fatal("the kernel has taken everything: nothing was tried")
+	}
+	got := make([]byte, len(all))
+	if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, all) {
+		t.Fatalf("the client's bytes differ (%v)", err)
+	}
+	c.Flush()
+	if kept := unsentAll.Load(); kept != 0 {
+		t.Errorf("%d bytes count as kept when all are sent", kept)
+	}
+}
+
+// TestTooMuchUnreadWaits: beyond the bound Write waits for the client, and goes on in order.
+func TestTooMuchUnreadWaits(t *testing.T) {
+	c, client := pair(t)
+	all := numbered(3 * maxUnsent)
+	done := make(chan error, 1)
+	go func() {
+		for rest := all; len(rest) > 0; {
+			k := min(1<<20+7, len(rest))
+			if _, err := c.Write(rest[:k]); err != nil {
+				done <- err
+				return
+			}
+			rest = rest[k:]
+		}
+		done <- nil
+	}()
+	eventually(t, "the bound is reached", func() bool { return unsentAll.Load() > maxUnsent-2<<20 })
+	select {
+	case err := <-done:
+		t.Fatalf("Write has not waited: %v", err)
+	default:
+	}
+	got := make([]byte, len(all))
+	if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, all) {
+		t.Fatalf("the client's bytes differ (%v)", err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCloseForgetsUnread: what is kept goes with the connection, whoever closes it, and so does the goroutine.
+func TestCloseForgetsUnread(t *testing.T) {
+	for name, end := range map[string]func(*Conn, *net.TCPConn){
+		"server": func(c *Conn, _ *net.TCPConn) { c.Close() },
+		"client": func(c *Conn, client *net.TCPConn) { client.Close(); c.Flush() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, client := pair(t)
+			if _, err := c.Write(make([]byte, maxUnsent)); err != nil {
+				t.Fatal(err)
+			}
+			end(c, client)
+			if kept := unsentAll.Load(); kept != 0 {
+				t.Errorf("%d bytes are still kept", kept)
+			}
+			eventually(t, "Write fails", func() bool { _, err := c.Write([]byte("x")); return err != nil })
+		})
+	}
+}
+
+// TestEndOfStreamWaitsForReplies: a client that has closed its side gets what is kept before redcon hears of the end.
+func TestEndOfStreamWaitsForReplies(t *testing.T) {
+	c, client := pair(t)
+	all := numbered(maxUnsent)
+	if _, err := c.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 100))
+		ended <- err
+		c.Close()
+	}()
+	got, err := io.ReadAll(client)
+	if err != nil || !bytes.Equal(got, all) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if err := <-ended; err != io.EOF {
+		t.Fatalf("Read: %v", err)
+	}
+}
