@@ -2,14 +2,31 @@
 # here, unless said otherwise, is that default. Check a change with: credproxy check --config proxy.hcl
 
 listen           = "127.0.0.1:6380"   # where clients connect; also "unix:///run/credproxy.sock"
+# listen_mode    = "0660"             # who may connect to the Unix socket
+protected_mode   = true               # refuse other machines while neither a password nor a certificate is asked for
 maxclients       = 10000
 shutdown_timeout = "30s"              # to finish and to save everything at SIGTERM
+
+# TLS for clients. Renewed files are used without a restart. client_ca: clients need a certificate of that authority.
+# tls {
+#   cert      = "/etc/credproxy/cert.pem"
+#   key       = "/etc/credproxy/key.pem"
+#   client_ca = "/etc/credproxy/clients.pem"
+# }
+
+# Who may use the proxy. Without this block Redis judges every AUTH; with it the proxy does, and clients are to Redis what
+# the proxy is (upstream username). See SECURITY.md.
+# auth {
+#   password = env("CREDPROXY_PASSWORD")                        # AUTH password
+#   user "ops" { password_file = "/run/secrets/credproxy_ops" } # AUTH ops password
+# }
 
 # The Redis behind the proxy. Set its maxmemory-policy to noeviction: anything else tears sessions apart.
 upstream {
   address  = "127.0.0.1:6379"
   username = ""
-  password = env("REDIS_PASSWORD")    # of the proxy's own connections; clients authenticate with theirs
+  password = env("REDIS_PASSWORD")    # of the proxy's own connections; clients authenticate with theirs; or password_file
+  # tls { ca = "/etc/credproxy/redis-ca.pem" }   # also cert, key, server_name, insecure; without ca the system's authorities
 }
 
 # Which keys belong to which session. {session} captures the session's id, * stands for any rest. Several keyspace
@@ -29,9 +46,11 @@ memory {
 
 restore {
   postgres      = env("DATABASE_URL") # for instance postgres://user:password@127.0.0.1:5432/credproxy
-  sync          = "behind"            # behind: acknowledged when Redis has it; through: when Postgres has it
+  sync          = "behind"            # behind: acknowledged when Redis has it; through: when Postgres has it;
+                                      # off: the application keeps its own tables (docs/source.md)
   sync_interval = "200ms"             # longest a change waits to be saved
   wait          = "30s"               # longest a command waits for Postgres
+  pooler        = false               # true: a PgBouncer in transaction mode stands in front of Postgres
 
   # Credentials that already are in tables of yours: asked for a session that credproxy does not know. See docs/source.md.
   # source { query = "SELECT key, NULL, value FROM app_keys WHERE session_id = $1" }
@@ -43,6 +62,7 @@ flush = "deny"                        # FLUSHALL, FLUSHDB, SWAPDB: deny, or all 
 
 admin {
   listen = "127.0.0.1:9180"           # HTTP; "" for none
+  # users = ["ops"]                   # who may run CREDPROXY commands that change something; without it, everyone
 }
 
 log {

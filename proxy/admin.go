@@ -12,32 +12,33 @@ import (
 
 // adminCommand is one subcommand of CREDPROXY.
 type adminCommand struct {
-	usage string
-	help  string
-	min   int // arguments after the subcommand
-	max   int // -1: any number
-	run   func(c *client, args []string)
+	usage   string
+	help    string
+	min     int  // arguments after the subcommand
+	max     int  // -1: any number
+	changes bool // not for everyone, where the configuration names admins
+	run     func(c *client, args []string)
 }
 
 // adminTable lists the subcommands in the order of HELP.
 func adminTable() []adminCommand {
 	return []adminCommand{
-		{"MEMORY", "memory used by Redis against the budget", 0, 0, (*client).adminMemory},
-		{"STATS", "counters of the proxy", 0, 0, (*client).adminStats},
-		{"SESSIONS [ORDER lru|hits|bytes] [COUNT n]", "the first sessions in an order", 0, 4, (*client).adminSessions},
-		{"SESSION id", "one session, and why it would or would not be evicted", 1, 1, (*client).adminSession},
-		{"EVICT id...", "take sessions out of Redis now", 1, -1, (*client).adminEvict},
-		{"RESTORE id...", "bring sessions into Redis now", 1, -1, (*client).adminRestore},
-		{"CHECK", "sample memory and enforce the policy now", 0, 0, (*client).adminCheck},
-		{"SYNC", "wait until everything is in Postgres", 0, 0, (*client).adminSync},
-		{"TRACK id [bytes]", "count an access to a session", 1, 2, (*client).adminTrack},
-		{"CLEAR", "reset the counters", 0, 0, (*client).adminClear},
-		{"PIN id", "never evict a session", 1, 1, (*client).adminPin},
-		{"UNPIN id", "let a session be evicted again", 1, 1, (*client).adminUnpin},
-		{"PAUSE", "stop evicting", 0, 0, (*client).adminPause},
-		{"RESUME", "evict again", 0, 0, (*client).adminResume},
-		{"RELOAD", "read the configuration again", 0, 0, (*client).adminReload},
-		{"HELP", "this text", 0, 0, (*client).adminHelp},
+		{"MEMORY", "memory used by Redis against the budget", 0, 0, false, (*client).adminMemory},
+		{"STATS", "counters of the proxy", 0, 0, false, (*client).adminStats},
+		{"SESSIONS [ORDER lru|hits|bytes] [COUNT n]", "the first sessions in an order", 0, 4, false, (*client).adminSessions},
+		{"SESSION id", "one session, and why it would or would not be evicted", 1, 1, false, (*client).adminSession},
+		{"EVICT id...", "take sessions out of Redis now", 1, -1, true, (*client).adminEvict},
+		{"RESTORE id...", "bring sessions into Redis now", 1, -1, true, (*client).adminRestore},
+		{"CHECK", "sample memory and enforce the policy now", 0, 0, true, (*client).adminCheck},
+		{"SYNC", "wait until everything is in Postgres", 0, 0, true, (*client).adminSync},
+		{"TRACK id [bytes]", "count an access to a session", 1, 2, true, (*client).adminTrack},
+		{"CLEAR", "reset the counters", 0, 0, true, (*client).adminClear},
+		{"PIN id", "never evict a session", 1, 1, true, (*client).adminPin},
+		{"UNPIN id", "let a session be evicted again", 1, 1, true, (*client).adminUnpin},
+		{"PAUSE", "stop evicting", 0, 0, true, (*client).adminPause},
+		{"RESUME", "evict again", 0, 0, true, (*client).adminResume},
+		{"RELOAD", "read the configuration again", 0, 0, true, (*client).adminReload},
+		{"HELP", "this text", 0, 0, false, (*client).adminHelp},
 	}
 }
 
@@ -61,6 +62,10 @@ func (c *client) admin(args [][]byte) {
 		}
 		if len(rest) < sub.min || (sub.max >= 0 && len(rest) > sub.max) {
 			c.emit(errorReply(nil, fmt.Sprintf("ERR wrong number of arguments: CREDPROXY %s", sub.usage)))
+			return
+		}
+		if sub.changes && !c.mayAdminister() {
+			c.emit(errorReply(nil, textNotAdmin(name)))
 			return
 		}
 		sub.run(c, rest)

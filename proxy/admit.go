@@ -214,6 +214,9 @@ func (c *client) beginWrites(e *entry) {
 			continue
 		}
 		t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver.newGen)
+		if t.access == keyspace.Remove && t.ref.isAway() {
+			t.access = keyspace.Write // nothing in Postgres to remove ahead (O2)
+		}
 		if t.access == keyspace.Remove {
 			c.g.removals++
 		}

@@ -14,12 +14,14 @@ import (
 // their keys dirty so that they are saved. Until a database has been scanned once in this run of Redis, none of its
 // sessions is evicted: part of their keys might be unknown.
 type adopter struct {
-	s    *Server
-	mu   sync.Mutex // guards writes to dbs
-	dbs  atomic.Pointer[map[int]bool]
-	keys atomic.Int64 // looked at
-	all  atomic.Int64 // about how many there are to look at
-	said time.Time    // when the log last said how far the scan is
+	s   *Server
+	mu  sync.Mutex // guards writes to dbs
+	dbs atomic.Pointer[map[int]bool]
+
+	formerOff []int        // databases whose sessions may be away from a time of sync = "off" (O7); written before clients are served
+	keys      atomic.Int64 // looked at
+	all       atomic.Int64 // about how many there are to look at
+	said      time.Time    // when the log last said how far the scan is
 }
 
 const (
@@ -76,7 +78,10 @@ func (a *adopter) plan(ctx context.Context) error {
 		if err != nil && err != redis.Nil {
 			return fmt.Errorf("read adoption state of database %d: %w", db, err)
 		}
-		if id == a.s.sessions.adoptionMark(a.s.runs.ID()) {
+		if adopted, err := a.readMark(ctx, db, id); err != nil || adopted {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		n, err := a.s.control.db(db).DBSize(ctx).Result()
@@ -87,6 +92,24 @@ func (a *adopter) plan(ctx context.Context) error {
 		a.set(db, true)
 	}
 	return nil
+}
+
+// readMark reports whether a database with this mark needs no scan. A change between sync = "off" and the other modes is seen here,
+// and where keys may have any names, "off" needs a scan in each process (O5).
+func (a *adopter) readMark(ctx context.Context, db int, mark string) (adopted bool, err error) {
+	off := a.s.sessions.off
+	if mark == a.s.sessions.adoptionMark(a.s.runs.ID()) {
+		return !off || !a.s.sessions.anyWild(), nil
+	}
+	if taggedOff(mark) && !off {
+		a.formerOff = append(a.formerOff, db)
+	}
+	if off && mark != offPending {
+		if err := a.s.control.db(db).Set(ctx, adoptedKey, offPending, 0).Err(); err != nil {
+			return false, fmt.Errorf("note in database %d that sync is off: %w", db, err)
+		}
+	}
+	return false, nil
 }
 
 // run scans what plan has found.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"sync"
 	"time"
 
@@ -116,6 +117,20 @@ func (a *alarms) strange(space string) {
 	if a.raise("keyspace " + space) {
 		a.log.Warn("Postgres holds sessions of a keyspace that the configuration does not name: they are out of reach until it does",
 			"keyspace", space)
+	}
+}
+
+// refused is told of every wrong password that the proxy itself has refused.
+func (a *alarms) refused(from net.Addr) {
+	if a.raise("auth") {
+		a.log.Warn("a client gave a wrong password; further ones are logged once a minute", "client", from)
+	}
+}
+
+// handshake is told of every client that did not get through its TLS handshake.
+func (a *alarms) handshake(from net.Addr, err error) {
+	if a.raise("handshake") {
+		a.log.Warn("a client was not let in; further ones are logged once a minute", "client", from, "error", err)
 	}
 }
 

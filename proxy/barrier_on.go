@@ -71,6 +71,11 @@ func (c *client) writeBarrier(marked, every string) {
 	}
 }
 
+// keysApart makes a restore write keys and entry one after the other: something is to happen between them, or to single keys.
+func keysApart() bool {
+	return crashAt != nil && crashAt.name == "restore-filled" || plant == "restore-overwrites"
+}
+
 func planted(name string) bool {
 	return plant == name && plants.Add(1)%plantEvery == 0
 }

@@ -3,7 +3,10 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 
+	"credproxy/internal/resp"
 	"credproxy/keyspace"
 	"credproxy/proxy/upstream"
 )
@@ -20,6 +23,8 @@ func (c *client) block(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	if borrowed {
 		defer c.giveBack()
 	}
+	c.learnOwnID()
+	defer c.blocks()()
 	e := entry{cmd: cmd, raw: raw}
 	if err := c.admitBlocking(&e, args); err != nil {
 		c.undo(0)
@@ -55,7 +60,70 @@ func (c *client) admitBlocking(e *entry, args [][]byte) error {
 	return nil
 }
 
-var errClientGone = errors.New("the client has gone")
+// learnOwnID asks once under which number Redis knows the client's own connection. A user who may not ask cannot be
+// unblocked, nor take others' invalidations.
+func (c *client) learnOwnID() {
+	if c.own.ClientID() != 0 {
+		return
+	}
+	reply, err := c.roundTripOver(c.own, command("CLIENT", "ID"))
+	if err != nil {
+		return // what follows on this connection meets the same error
+	}
+	if v, _, err := resp.Parse(reply); err == nil && v.Kind == ':' {
+		c.own.SetClientID(v.Int)
+	} else {
+		c.own.SetClientID(-1)
+	}
+}
+
+// blocks lets CLIENT UNBLOCK find the client until the returned function is called. That one waits for those who have found it:
+// they must not unblock whoever blocks on this connection next.
+func (c *client) blocks() (done func()) {
+	c.setInfo(func(i *clientInfo) { i.blockedOn = c.own.ClientID() })
+	return func() {
+		c.setInfo(func(i *clientInfo) { i.blockedOn = 0 })
+		c.unblockings.Wait()
+	}
+}
+
+// blockedOn returns Redis's number of the connection on which the client blocks, 0 if it does not. It stays that connection
+// until done is called.
+func (c *client) blockedOn() (id int64, done func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.info.blockedOn <= 0 {
+		return 0, func() {}
+	}
+	c.unblockings.Add(1)
+	return c.info.blockedOn, c.unblockings.Done
+}
+
+// cmdClientUnblock puts Redis's number of the connection in place of the client's; Redis does the rest. Nobody has the number 0.
+func (c *client) cmdClientUnblock(_ *keyspace.Command, args [][]byte, raw []byte) {
+	n, ok := number(args[2])
+	if !ok {
+		c.pass(raw)
+		return
+	}
+	id := int64(0)
+	if other := c.s.clients.get(n); other != nil {
+		var done func()
+		id, done = other.blockedOn()
+		defer done()
+	}
+	args = append([][]byte{}, args...)
+	args[2] = strconv.AppendInt(nil, id, 10)
+	c.pass(resp.AppendCommandBytes(nil, args))
+}
+
+// number reads an integer as Redis does: one way to write each.
+func number(text []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	return n, err == nil && strconv.FormatInt(n, 10) == string(text)
+}
+
+var errClientGone = fmt.Errorf("the client has gone: %w", upstream.ErrLost)
 
 // waitUnlessGone waits for the call while it watches the client.
 func (c *client) waitUnlessGone() error {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ type client struct {
 
 	call    *upstream.Call
 	g       group
+	more    int    // commands that a group may have beyond firstGroup, which may be less than none
 	out     []byte // replies that wait to be written
 	quit    bool
 	muted   bool // CLIENT REPLY OFF
@@ -40,14 +42,21 @@ type client struct {
 	idBuf   []byte
 
 	own      *upstream.Conn // a connection of its own, while its state needs one
+	hold     chan struct{}  // what its own connection brings waits until it is closed; see roundTripOver
 	ownOver  chan struct{}  // ends watchOwn; nil if it does not run
 	tx       *transaction   // between MULTI and EXEC
 	watching bool           // a WATCH is in force
 	watched  []ref          // sessions with watched keys
 	tracking bool
+	redirect int64 // the client that gets the invalidations instead of this one; 0: none
 	monitor  bool
 	subs     atomic.Int64 // channels and patterns subscribed to; written by the push handler
 	shards   atomic.Int64 // shard channels
+
+	capture *[]byte // where replies go instead of to the client; nil: to the client
+
+	last        atomic.Pointer[keyspace.Command] // the latest command
+	unblockings sync.WaitGroup                   // CLIENT UNBLOCKs under way that name this client; grows under mu
 
 	wmu sync.Mutex // guards writing to conn: the handler's replies and the pushes of its own connection
 
@@ -61,7 +70,11 @@ type clientInfo struct {
 	lastAt                time.Time
 	db, proto             int
 	user                  string
-	multi                 int // commands queued, -1 outside MULTI
+	multi                 int   // commands queued, -1 outside MULTI
+	blockedOn             int64 // Redis's number of the connection on which a command blocks; 0: none does
+	listensOn             int64 // Redis's number of the connection that takes others' invalidations; 0: none does
+	targeted              bool  // somebody's invalidations are sent there
+	tracking, monitor     bool
 }
 
 // flushReplies is from how many bytes on replies are written before the batch is over.
@@ -79,10 +92,10 @@ func (s *Server) accept(rc redcon.Conn) bool {
 	c := &client{s: s, conn: conn, created: time.Now(), call: upstream.NewCall()}
 	c.ctx, c.cancel = context.WithCancel(s.base)
 	c.blocked, c.unblock = context.WithCancel(c.ctx)
-	c.ident = upstream.Identity{Proto: 2}
-	c.authed = !s.greeting.needsAuth.Load()
+	c.ident = s.identity()
+	c.authed = !s.needsAuth()
 	c.conn.SetAuthenticated(c.authed)
-	c.info = clientInfo{proto: 2, multi: -1, user: "default", lastAt: c.created}
+	c.info = clientInfo{proto: 2, multi: -1, user: defaultUser, lastAt: c.created}
 	rc.SetContext(c)
 	if !s.clients.add(c) {
 		c.cancel()
@@ -92,10 +105,14 @@ func (s *Server) accept(rc redcon.Conn) bool {
 }
 
 // closed takes leave of a client; its connection is closed already.
-func (s *Server) closed(rc redcon.Conn, _ error) {
+func (s *Server) closed(rc redcon.Conn, err error) {
 	c, ok := rc.Context().(*client)
 	if !ok {
 		return
+	}
+	var handshake *resp.HandshakeError
+	if errors.As(err, &handshake) && !s.closing.Load() {
+		s.alarms.handshake(c.conn.RemoteAddr(), err)
 	}
 	c.cancel()
 	c.dropState()
@@ -127,6 +144,7 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 	c.flush()
 	c.write()
 	if c.quit || s.closing.Load() {
+		c.conn.Flush()
 		rc.Close()
 	}
 }
@@ -148,7 +166,9 @@ func (c *client) exec(args [][]byte, raw []byte) {
 		return
 	}
 	h := c.s.handlerOf(cmd)
-	if h != nil && h.always {
+	c.last.Store(cmd)
+	// A monitor's AUTH goes to Redis as it is: what comes back cannot be told from what is monitored.
+	if h != nil && (h.always || h.early && c.tx == nil && !c.onlyListens() && !c.monitor) {
 		c.flush()
 		c.handleWith(h, cmd, args, raw)
 		return
@@ -156,17 +176,17 @@ func (c *client) exec(args [][]byte, raw []byte) {
 	switch {
 	case !c.authed:
 		c.reply(errorReply(nil, c.noAuth(cmd, args)))
-	case c.monitor:
+	case c.monitor && !c.denied(cmd, args):
 		c.toOwn(raw)
 	case c.tx != nil && (h == nil || !h.inTx):
 		c.queue(cmd, args, raw)
-	case c.ident.Proto == 2 && c.subs.Load()+c.shards.Load() > 0 && !isSubscription(cmd):
+	case c.onlyListens() && !isSubscription(cmd):
 		c.flush()
 		c.relay(raw) // Redis says which commands a subscriber may send
+	case c.denied(cmd, args):
+		c.reply(errorReply(nil, textDenied(nameOf(cmd, args))))
 	case cmd == nil:
 		c.unknown(args, raw)
-	case c.rules.denies(cmd):
-		c.reply(errorReply(nil, textDenied(cmd.Name)))
 	case h != nil:
 		c.flush()
 		c.handleWith(h, cmd, args, raw)
@@ -219,11 +239,20 @@ func (c *client) reply(b []byte) {
 
 // emit adds one reply to the output, unless the client has asked for silence.
 func (c *client) emit(b []byte) {
+	if c.capture != nil {
+		*c.capture = append(*c.capture, b...)
+		return
+	}
 	if c.muted {
 		return
 	}
 	if c.skip > 0 {
 		c.skip--
+		return
+	}
+	if len(b) >= flushReplies { // no copy of what is large
+		c.write()
+		c.writeNow(b)
 		return
 	}
 	c.out = append(c.out, b...)
@@ -234,19 +263,31 @@ func (c *client) emit(b []byte) {
 
 // write sends the replies that wait. A client that cannot be written to is gone, or as good as that.
 func (c *client) write() {
+	defer c.letGo()
 	if len(c.out) == 0 {
 		return
 	}
-	c.wmu.Lock()
-	_, err := c.conn.Write(c.out)
-	c.wmu.Unlock()
-	if err != nil {
-		c.quit = true
-	}
+	c.writeNow(c.out)
 	if cap(c.out) > maxKeptOut {
 		c.out = nil
 	}
 	c.out = c.out[:0]
+}
+
+func (c *client) writeNow(b []byte) {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if _, err := c.conn.Write(b); err != nil {
+		c.quit = true
+	}
+}
+
+// letGo lets the client's own connection bring more: what it has brought has been passed on.
+func (c *client) letGo() {
+	if c.hold != nil {
+		close(c.hold)
+		c.hold = nil
+	}
 }
 
 // push passes on what Redis sends by itself. It runs on the reader's goroutine of the client's own connection.
@@ -274,119 +315,18 @@ func (c *client) dropState() {
 		c.tx = nil
 	}
 	c.unwatch()
+	c.letGo()
 	c.unwatchOwn()
 	if c.own != nil {
 		c.own.Abandon()
 		c.own = nil
 	}
+	c.setInfo(func(i *clientInfo) { i.listensOn, i.targeted, i.tracking, i.monitor = 0, false, false, false })
 }
 
-// clients is the registry of connected clients.
-type clients struct {
-	mu     sync.Mutex // guards all, next and closed
-	all    map[int64]*client
-	next   int64
-	closed bool
-	wg     sync.WaitGroup
+// setInfo changes what others may ask.
+func (c *client) setInfo(f func(*clientInfo)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.info)
 }
-
-func (cs *clients) init() { cs.all = map[int64]*client{} }
-
-// add registers a client; false: the proxy is shutting down.
-func (cs *clients) add(c *client) bool {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.closed {
-		return false
-	}
-	cs.next++
-	c.id = cs.next
-	cs.all[c.id] = c
-	cs.wg.Add(1)
-	return true
-}
-
-func (cs *clients) remove(c *client) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.all[c.id] == c {
-		delete(cs.all, c.id)
-		cs.wg.Done()
-	}
-}
-
-func (cs *clients) list() []*client {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	list := make([]*client, 0, len(cs.all))
-	for _, c := range cs.all {
-		list = append(list, c)
-	}
-	return list
-}
-
-func (cs *clients) count() int {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return len(cs.all)
-}
-
-// drain ends idle clients and commands that block at once, and the other clients when their batch is over. After half of ctx's
-// time it ends them anyway, in the last resort with lost, which takes the connections to Redis from them.
-func (cs *clients) drain(ctx context.Context, lost func()) {
-	cs.mu.Lock()
-	cs.closed = true
-	cs.mu.Unlock()
-	cs.nudge()
-	gone := make(chan struct{})
-	go func() {
-		cs.wg.Wait()
-		close(gone)
-	}()
-	patience := 5 * time.Second
-	if at, ok := ctx.Deadline(); ok {
-		patience = time.Until(at) / 2
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	again := time.NewTicker(nudgeEvery)
-	defer again.Stop()
-	for waiting := true; waiting; {
-		select {
-		case <-gone:
-			return
-		case <-again.C:
-			cs.nudge() // a client that was giving its large buffer back has taken the first for that
-		case <-timer.C:
-			waiting = false
-		case <-ctx.Done():
-			waiting = false
-		}
-	}
-	for _, c := range cs.list() {
-		c.cancel()
-		c.conn.Close()
-	}
-	timer.Reset(lastPatience)
-	select {
-	case <-gone:
-		return
-	case <-timer.C:
-	}
-	lost() // they wait for a Redis that does not answer
-	<-gone
-}
-
-// nudgeEvery is how often a client that should end is told so.
-const nudgeEvery = 50 * time.Millisecond
-
-// nudge ends the wait of clients for their next command, and commands that block.
-func (cs *clients) nudge() {
-	for _, c := range cs.list() {
-		c.conn.SetReadDeadline(time.Unix(1, 0))
-		c.unblock()
-	}
-}
-
-// lastPatience is how long clients that were disconnected may take to notice.
-const lastPatience = time.Second

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io/fs"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,6 +18,9 @@ const (
 	SyncBehind SyncMode = "behind"
 	// SyncThrough holds the reply of a write until Postgres has committed it.
 	SyncThrough SyncMode = "through"
+	// SyncOff leaves saving to the application, whose own tables the store's source reads. A session that they do not hold byte
+	// for byte when it is evicted is saved like in SyncBehind.
+	SyncOff SyncMode = "off"
 )
 
 // FlushPolicy says what FLUSHALL, FLUSHDB and SWAPDB do.
@@ -39,7 +43,8 @@ type Config struct {
 	Sync       SyncConfig
 	Flush      FlushPolicy
 	Deny       []string // commands refused to clients: "SHUTDOWN", "CONFIG SET"; case does not matter
-	Version    string   // shown in INFO and STATS
+	Exposure   Exposure
+	Version    string // shown in INFO and STATS
 	Logger     hclog.Logger
 	// ReadConfig reads the configuration anew for CREDPROXY RELOAD; nil: there is none to read.
 	ReadConfig func() (Config, error)
@@ -51,6 +56,34 @@ type UpstreamConfig struct {
 	Address  string // "host:port" or "unix:///path"
 	Username string
 	Password string
+	TLS      UpstreamTLS
+}
+
+// UpstreamTLS is how Redis is reached when it speaks TLS. The files are followed: changed ones count from the next connection on.
+type UpstreamTLS struct {
+	On         bool
+	CA         string // authorities that Redis's certificate may come from; "": the system's
+	Cert, Key  string // the proxy's own certificate, for a Redis that wants one; "": none
+	ServerName string // what Redis's certificate must be for; "": the host of the address
+	Insecure   bool   // believe any certificate
+}
+
+// Exposure is who may reach the proxy, and how.
+type Exposure struct {
+	SocketMode fs.FileMode // permission bits of a Unix socket that is listened on; 0: 0660
+	TLS        ListenTLS
+	// Protected refuses clients from other machines while neither a password nor a certificate is asked of them.
+	Protected bool
+	// Passwords of the proxy's own users, by name; "default" is who gives a password only. nil: Redis judges every AUTH.
+	Passwords map[string]string
+	// Admins are the users who may run the CREDPROXY commands that change something; nil: everyone.
+	Admins []string
+}
+
+// ListenTLS names the listener's PEM files. They are followed: changed ones count from the next handshake on.
+type ListenTLS struct {
+	Cert, Key string // "": plain connections
+	ClientCA  string // authorities that clients' certificates must come from; "": clients need none
 }
 
 // MemoryConfig is the memory policy.
@@ -70,12 +103,16 @@ type SyncConfig struct {
 }
 
 // DefaultDeny is the list of commands that clients are refused unless the configuration says otherwise: those that stop or
-// reconfigure the shared Redis, move credentials elsewhere, load raw payloads or code, or would turn the connection into
-// a replication stream.
+// reconfigure the shared Redis or hold it up for everybody, move credentials elsewhere, load raw payloads or code, or would
+// turn the connection into a replication stream.
 func DefaultDeny() []string {
 	return []string{
 		"SHUTDOWN", "DEBUG", "CONFIG SET", "CONFIG REWRITE", "CONFIG RESETSTAT", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC",
 		"PSYNC", "REPLCONF", "MIGRATE", "RESTORE", "RESTORE-ASKING", "MODULE", "CLUSTER", "ACL SETUSER", "ACL DELUSER",
-		"ACL LOAD", "ACL SAVE", "MONITOR", "SAVE", "BGREWRITEAOF", "PFDEBUG", "PFSELFTEST",
+		"ACL LOAD", "ACL SAVE", "MONITOR", "SAVE", "BGREWRITEAOF", "PFDEBUG", "PFSELFTEST", "CLIENT PAUSE", "FUNCTION RESTORE",
 	}
 }
+
+// OwnUsersDeny is what is refused besides, unless the configuration says otherwise, where the proxy judges AUTH: clients are
+// then Redis's user of the proxy, and these would show them its password or the hash of it.
+func OwnUsersDeny() []string { return []string{"CONFIG GET", "ACL GETUSER", "ACL LIST"} }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,27 +22,47 @@ var replyOK = []byte("+OK\r\n")
 // loginTimeout bounds AUTH.
 const loginTimeout = 10 * time.Second
 
-// cmdAuth lets Redis judge the password, on a fresh connection.
+// cmdAuth is AUTH [user] password.
 func (c *client) cmdAuth(_ *keyspace.Command, args [][]byte, _ []byte) {
 	if len(args) > 3 {
 		c.reply(errorReply(nil, textSyntax))
 		return
 	}
-	id := c.ident
-	id.Auth, id.User, id.Password = true, "", string(args[len(args)-1])
+	user := ""
 	if len(args) == 3 {
-		id.User = string(args[1])
+		user = string(args[1])
 	}
-	if c.login(id) {
+	if c.login(c.ident.Proto, user, string(args[len(args)-1])) {
 		c.reply(replyOK)
 	}
 }
 
-// login moves the client to another identity; false: the refusal has been answered.
-func (c *client) login(id upstream.Identity) bool {
-	if c.stateful() {
-		c.reply(errorReply(nil, "ERR credproxy: AUTH is not supported while a transaction, WATCH, a subscription or tracking is open"))
+// login makes the client a user; false: the refusal has been answered. An empty user is AUTH with a password only.
+func (c *client) login(proto int, user, password string) bool {
+	if c.rules.own != nil {
+		return c.loginHere(user, password)
+	}
+	id := c.ident
+	id.Proto, id.Auth, id.User, id.Password = proto, true, user, password
+	return c.loginRedis(id)
+}
+
+// loginHere judges a user of the proxy's own. Upstream nothing changes with it: there the client is the proxy's user.
+func (c *client) loginHere(user, password string) bool {
+	user = cmp.Or(user, defaultUser)
+	if !c.rules.own.accepts(user, password) {
+		c.s.alarms.refused(c.conn.RemoteAddr())
+		c.reply(errorReply(nil, textWrongPass))
 		return false
+	}
+	c.authenticated(user)
+	return true
+}
+
+// loginRedis moves the client to another identity if Redis, on a fresh connection, accepts it.
+func (c *client) loginRedis(id upstream.Identity) bool {
+	if c.own != nil { // its state stays, with the new user
+		return c.loginOwn(id)
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, loginTimeout)
 	defer cancel()
@@ -52,14 +73,31 @@ func (c *client) login(id upstream.Identity) bool {
 	}
 	c.s.upstream.Release(id, conn)
 	c.ident = id
+	c.authenticated(cmp.Or(id.User, defaultUser))
+	return true
+}
+
+// loginOwn lets Redis judge on the client's own connection.
+func (c *client) loginOwn(id upstream.Identity) bool {
+	id.Proto = c.ident.Proto // HELLO changes it when it has got its answer here
+	raw := command("AUTH", id.Password)
+	if id.User != "" {
+		raw = command("AUTH", id.User, id.Password)
+	}
+	if reply := c.ask(raw); resp.IsError(reply) {
+		c.emit(reply)
+		return false
+	}
+	c.ident = id
+	c.authenticated(cmp.Or(id.User, defaultUser))
+	return true
+}
+
+func (c *client) authenticated(user string) {
 	c.setAuthed(true)
 	c.mu.Lock()
-	c.info.user = "default"
-	if id.User != "" {
-		c.info.user = id.User
-	}
+	c.info.user = user
 	c.mu.Unlock()
-	return true
 }
 
 func loginText(err error) string {
@@ -75,68 +113,77 @@ func (c *client) setAuthed(on bool) {
 	c.conn.SetAuthenticated(on)
 }
 
-// stateful reports whether the client has a connection of its own with state on it.
-func (c *client) stateful() bool { return c.own != nil || c.tx != nil }
-
 // cmdHello is HELLO [protover [AUTH user password] [SETNAME name]].
 func (c *client) cmdHello(_ *keyspace.Command, args [][]byte, _ []byte) {
-	id, name, problem := c.parseHello(args)
-	if problem == "" && c.tx != nil {
-		problem = textInMulti("HELLO")
-	}
-	if problem == "" && c.own != nil && id.Proto != c.ident.Proto {
-		problem = "ERR credproxy: the protocol cannot change while WATCH, a subscription or tracking is open"
-	}
+	h, problem := c.parseHello(args)
 	if problem != "" {
 		c.reply(errorReply(nil, problem))
 		return
 	}
-	if id.Auth && (id.User != c.ident.User || id.Password != c.ident.Password || !c.ident.Auth) {
-		if !c.login(id) {
-			return
-		}
+	if h.auth && !c.isAlready(h.user, h.password) && !c.login(h.proto, h.user, h.password) {
+		return
 	}
 	if !c.authed {
 		c.reply(errorReply(nil, textHelloNoAuth(&c.s.greeting)))
 		return
 	}
-	c.ident.Proto = id.Proto
+	if c.own != nil && h.proto != c.ident.Proto && resp.IsError(c.ask(command("HELLO", itoa(h.proto)))) {
+		c.reply(errorReply(nil, textUnavailable(upstream.ErrLost)))
+		return
+	}
+	c.ident.Proto = h.proto
+	if c.own != nil {
+		c.own.Relay(c.relaying())
+	}
 	c.mu.Lock()
-	c.info.proto = id.Proto
-	if name != nil {
-		c.info.name = string(name)
+	c.info.proto = h.proto
+	if h.name != nil {
+		c.info.name = string(h.name)
 	}
 	c.mu.Unlock()
 	c.reply(c.helloReply())
 }
 
-func (c *client) parseHello(args [][]byte) (id upstream.Identity, name []byte, problem string) {
-	id = c.ident
+// isAlready reports whether Redis has accepted these very credentials from the client: it need not be asked again.
+func (c *client) isAlready(user, password string) bool {
+	return c.rules.own == nil && c.ident.Auth && user == c.ident.User && password == c.ident.Password
+}
+
+// hello is what a HELLO asks for.
+type hello struct {
+	proto          int
+	auth           bool
+	user, password string
+	name           []byte // nil: as it is
+}
+
+func (c *client) parseHello(args [][]byte) (h hello, problem string) {
+	h.proto = c.ident.Proto
 	if len(args) > 1 {
 		n, err := strconv.Atoi(string(args[1]))
 		if err != nil {
-			return id, nil, textProtoNumber
+			return h, textProtoNumber
 		}
 		if n < 2 || n > 3 {
-			return id, nil, textNoProto
+			return h, textNoProto
 		}
-		id.Proto = n
+		h.proto = n
 	}
 	for i := 2; i < len(args); i++ {
 		switch option := strings.ToUpper(string(args[i])); {
 		case option == "AUTH" && i+2 < len(args):
-			id.Auth, id.User, id.Password = true, string(args[i+1]), string(args[i+2])
+			h.auth, h.user, h.password = true, string(args[i+1]), string(args[i+2])
 			i += 2
 		case option == "SETNAME" && i+1 < len(args):
-			if name = args[i+1]; !validClientName(name) {
-				return id, nil, textClientName
+			if h.name = args[i+1]; !validClientName(h.name) {
+				return h, textClientName
 			}
 			i++
 		default:
-			return id, nil, fmt.Sprintf("ERR Syntax error in HELLO option '%s'", args[i])
+			return h, fmt.Sprintf("ERR Syntax error in HELLO option '%s'", args[i])
 		}
 	}
-	return id, name, ""
+	return h, ""
 }
 
 // helloReply is Redis's own with the client's id here in place of the id there.
@@ -151,6 +198,15 @@ func (c *client) helloReply() []byte {
 	return append(resp.AppendInt(reply, c.id), tail...)
 }
 
+// cmdWhoAmI names a user of the proxy's own; others Redis knows.
+func (c *client) cmdWhoAmI(cmd *keyspace.Command, args [][]byte, raw []byte) {
+	if c.rules.own == nil {
+		c.forward(cmd, args, raw)
+		return
+	}
+	c.reply(resp.AppendBulkString(nil, c.info.user))
+}
+
 func (c *client) cmdQuit(*keyspace.Command, [][]byte, []byte) {
 	c.reply(replyOK)
 	c.quit = true
@@ -158,20 +214,21 @@ func (c *client) cmdQuit(*keyspace.Command, [][]byte, []byte) {
 
 func (c *client) cmdReset(*keyspace.Command, [][]byte, []byte) {
 	c.dropState()
-	c.monitor, c.tracking, c.muted, c.skip = false, false, false, 0
+	c.monitor, c.tracking, c.muted, c.skip, c.redirect = false, false, false, 0, 0
 	c.subs.Store(0)
 	c.shards.Store(0)
-	c.ident = upstream.Identity{Proto: 2}
-	c.setAuthed(!c.s.greeting.needsAuth.Load())
+	c.ident = c.s.identity()
+	c.setAuthed(!c.s.needsAuth())
 	c.mu.Lock()
-	c.info.name, c.info.proto, c.info.db, c.info.user, c.info.multi = "", 2, 0, "default", -1
+	c.info.name, c.info.proto, c.info.db, c.info.user, c.info.multi = "", 2, 0, defaultUser, -1
 	c.mu.Unlock()
 	c.reply([]byte("+RESET\r\n"))
 }
 
 func (c *client) cmdSelect(_ *keyspace.Command, args [][]byte, raw []byte) {
-	db, err := strconv.Atoi(string(args[1]))
-	if err != nil {
+	n, ok := number(args[1])
+	db := int(n)
+	if !ok {
 		c.reply(errorReply(nil, textNotInteger))
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,8 +19,9 @@ import (
 // control is the proxy's own access to Redis, beside the data path: sampling, reading back what to save, restoring, evicting,
 // metadata. One go-redis client per logical database; every connection learns its run before it is used.
 type control struct {
-	cfg  UpstreamConfig
-	runs *upstream.Runs
+	cfg    UpstreamConfig
+	dialer *upstream.Dialer
+	runs   *upstream.Runs
 
 	mu      sync.Mutex // guards clients
 	clients map[int]*redis.Client
@@ -29,8 +31,8 @@ type control struct {
 // controlTimeout bounds one round trip of the proxy's own work.
 const controlTimeout = 10 * time.Second
 
-func newControl(cfg UpstreamConfig, runs *upstream.Runs) *control {
-	return &control{cfg: cfg, runs: runs, clients: map[int]*redis.Client{}}
+func newControl(cfg UpstreamConfig, dialer *upstream.Dialer, runs *upstream.Runs) *control {
+	return &control{cfg: cfg, dialer: dialer, runs: runs, clients: map[int]*redis.Client{}}
 }
 
 // db returns the client of one logical database.
@@ -49,12 +51,9 @@ func (c *control) db(n int) *redis.Client {
 }
 
 func (c *control) options(db int) *redis.Options {
-	network, address := "tcp", c.cfg.Address
-	if path, ok := strings.CutPrefix(address, "unix://"); ok {
-		network, address = "unix", path
-	}
 	return &redis.Options{
-		Network: network, Addr: address, Username: c.cfg.Username, Password: c.cfg.Password, DB: db,
+		Addr: c.cfg.Address, Username: c.cfg.Username, Password: c.cfg.Password, DB: db,
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dialer.Dial(ctx) },
 		// RESP2: replies of both protocols mean the same here, and RESP2 has no pushes.
 		Protocol:   2,
 		MaxRetries: -1, // a lost reply must not run a command twice

@@ -1,42 +1,40 @@
 package proxy_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-const (
-	// seedVar and commandsVar reproduce a run, or make a longer one.
-	seedVar     = "CREDPROXY_TEST_SEED"
-	commandsVar = "CREDPROXY_TEST_COMMANDS"
-
-	defaultCommands = 20_000
+// The long checks take their size from the command line, behind -args:
+//
+//	go test ./proxy -run TestDifferential -timeout 0 -args -commands 1000000 -seed 7
+//	go test ./proxy -run TestForeignReplies -timeout 0 -args -for 10m
+var (
+	seedFlag     = flag.Int64("seed", 0, "what random tests begin with, 0 for another one each time; the seed of a failure repeats it")
+	commandsFlag = flag.Int("commands", 20_000, "how many commands TestDifferential runs, over both protocols")
+	forFlag      = flag.Duration("for", 3*time.Second, "how long TestForeignReplies runs")
 )
 
-func numberFromEnv(t *testing.T, name string, otherwise int64) int64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
+// testSeed is what a random test begins with.
+func testSeed(t *testing.T) int64 {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = time.Now().UnixNano() % 1_000_000
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	must(t, err)
-	return n
+	t.Logf("to repeat: -args -seed %d", seed)
+	return seed
 }
 
 // TestDifferential sends random commands to a bare Redis and to a proxy that keeps evicting the sessions they are about: every
 // reply must be the same, and in the end everything that is there. In the calm runs evictions come between batches, so that a
 // seed repeats them; in the others they come at any moment.
 func TestDifferential(t *testing.T) {
-	seed := numberFromEnv(t, seedVar, time.Now().UnixNano()%1_000_000)
-	commands := int(numberFromEnv(t, commandsVar, defaultCommands))
-	t.Logf("%s=%d %s=%d", seedVar, seed, commandsVar, commands)
+	seed, commands := testSeed(t), *commandsFlag
 	for _, proto := range []int{2, 3} {
 		for _, calm := range []bool{true, false} {
 			t.Run(fmt.Sprintf("RESP%d/calm=%v", proto, calm), func(t *testing.T) {

@@ -33,10 +33,13 @@ type writeScope struct {
 }
 
 // beginWrite returns the generation with which the key must be marked in Redis before the write runs, "" if a mark is
-// known to be there.
+// known to be there, or none is needed (O2).
 func (s *sessions) beginWrite(r ref, key []byte, newGen func() string) string {
 	r.sh.Lock()
 	defer r.sh.Unlock()
+	if r.it.Value.away {
+		return ""
+	}
 	d := r.it.Value.detailLocked()
 	if m := d.marks[string(key)]; m != nil {
 		if m.sure {
@@ -84,9 +87,20 @@ func (s *sessions) endWrite(r ref, w writeScope, q *saveQueue) uint64 {
 	return s.dirtyLocked(r, w, q)
 }
 
-// dirtyLocked records a change and queues the session for saving.
+// dirtyLocked records a change and queues the session for saving; 0: nothing of the session is saved (O2).
 func (s *sessions) dirtyLocked(r ref, w writeScope, q *saveQueue) uint64 {
 	d := r.it.Value.detailLocked()
+	if w.size > 0 {
+		r.sh.SetBytes(r.it, r.it.Bytes+int64(w.size)) // an upper bound; the saver measures where it can
+	}
+	if r.it.Value.away {
+		s.noteLocked(r, w.key)
+		if w.size > 0 {
+			d.grown = true
+			q.addLocked(r)
+		}
+		return 0
+	}
 	d.dirtySeq = q.seq.Add(1) // of all sessions together: it goes on where a dropped detail had stopped
 	q.oldest.CompareAndSwap(0, time.Now().UnixMilli())
 	if d.dirty == nil {
@@ -99,9 +113,6 @@ func (s *sessions) dirtyLocked(r ref, w writeScope, q *saveQueue) uint64 {
 		q.keys.Add(1)
 	}
 	k.add(w)
-	if w.size > 0 {
-		r.sh.SetBytes(r.it, r.it.Bytes+int64(w.size)) // an upper bound; the saver measures where it can
-	}
 	q.addLocked(r)
 	return d.dirtySeq
 }

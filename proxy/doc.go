@@ -6,10 +6,12 @@
 // raw, the sessions are left, and what was written is remembered as dirty (dirty.go). Commands that need more have a
 // handler (handlers.go).
 //
+// Who may connect, who may do what, and how Redis is reached: listen.go, auth.go, rules.go.
+//
 // Behind it: the saver brings dirty keys to Postgres (save.go), the remover deletes there first (remove.go), the evictor takes
 // sessions out (evict.go) when the policy says so (policy.go), the loader brings them back (load.go, fill.go). What must
 // outlive the process is kept in Redis beside the data (meta.go) and read at the start (recover.go, adopt.go). The rules that
-// make the promises hold are numbered at the top of these files: G gate, S save, D delete, E evict, R restore, M metadata.
+// make the promises hold are numbered at the top of these files: G gate, S save, D delete, E evict, R restore, M metadata, O sync = "off".
 //
 // # Lock order
 //
@@ -23,6 +25,7 @@
 //	saveQueue.mu        the saver's queue
 //	sessions.mu, policy.mu, policy.passMu, meta.mu, alarms.mu, stats.mu, clients.mu, client.mu, learned.mu  leaves
 //	client.wmu          held while bytes are written to that one client
+//	resp.outbox.mu      what a client has still to get; a leaf
 //
 // Two shards are never locked at once.
 package proxy

@@ -25,12 +25,17 @@ type env struct {
 	redis  *procs.Redis
 	dsn    string
 	source string // restore.source; set before start
-	store  *restore.Store
-	server *proxy.Server
-	cfg    proxy.Config
-	direct *redis.Client // to Redis, past the proxy
-	client *redis.Client // to the proxy
-	stop   func()        // ends the proxy in order; start may follow
+	bend   bend
+
+	dieAfter, armed string // of a proxy in a process of its own, see childSpec
+	store           *restore.Store
+	server          *proxy.Server
+	cfg             proxy.Config
+	direct          *redis.Client // to Redis, past the proxy
+	client          *redis.Client // to the proxy
+	stop            func()        // ends the proxy in order; start may follow
+	// childPID is the process that startChild has started.
+	childPID int
 }
 
 // waPatterns are the keys of the store that most bots use.
@@ -86,7 +91,7 @@ func (e *env) start() {
 	ctx := context.Background()
 	store, err := restore.Open(ctx, restore.Config{DSN: e.dsn, Source: e.source})
 	must(e.t, err)
-	server, err := proxy.New(e.cfg, store)
+	server, err := proxy.New(e.cfg, &bentStore{Store: store, bend: &e.bend})
 	must(e.t, err)
 	must(e.t, server.Listen(ctx))
 	served := make(chan error, 1)

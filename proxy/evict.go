@@ -18,8 +18,8 @@ import (
 // The evictor takes whole sessions out of Redis.
 //
 //	E1  The gate is closed (state evicting) and nothing is in flight from before the keys are read until they are gone.
-//	E2  What is read under WATCH is committed in Postgres, byte for byte, before MULTI. A change by the side door after the
-//	    reading makes EXEC fail: the session stays.
+//	E2  What is read under WATCH is committed in Postgres, byte for byte, before MULTI; or found to be what the application's
+//	    own tables hold (O4). A change by the side door after the reading makes EXEC fail: the session stays.
 //	E3  The transaction that removes the keys removes the residency entry and the marks: no crash can part them.
 //	E4  Nothing is concluded from a Redis whose run is not the session's: absent there does not mean deleted.
 //
@@ -40,6 +40,12 @@ type victim struct {
 	known session.Snapshot
 	skip  map[string]bool // poisoned keys: not in Redis, and not to be judged by that
 	gone  bool            // neither Redis nor Postgres has a key of it
+
+	names  []string      // keys that clients may have written to it while it was away
+	source []session.Key // sync = "off": what the application's tables have
+	anew   bool          // Postgres has something else by now than what known says
+	same   bool          // Postgres says already that it is away, and its keys' names
+	fate   fate
 }
 
 // evictTimeout bounds one batch, so that a Postgres that has stopped answering holds no session's gate for long.
@@ -98,6 +104,7 @@ func (e *evictor) close(r ref, run upstream.Run, cancel func()) (*victim, error)
 	for key := range d.poison {
 		v.skip[key] = true
 	}
+	v.names = slices.Collect(maps.Keys(d.names))
 	return v, nil
 }
 
@@ -105,9 +112,11 @@ func (e *evictor) close(r ref, run upstream.Run, cancel func()) (*victim, error)
 func (e *evictor) open(v *victim, next state) {
 	v.ref.sh.Lock()
 	d := v.ref.it.Value.detailLocked()
+	n := len(v.dirty)
+	e.settleLocked(v)
 	switch {
 	case next == evicted:
-		d.poison = nil
+		d.poison, d.names, d.grown, v.ref.it.Value.away = nil, nil, false, false
 		if v.gone && v.ref.it.Value.busy == 0 {
 			v.ref.sh.Remove(v.ref.it) // nothing to remember of a session that does not exist
 		}
@@ -120,7 +129,7 @@ func (e *evictor) open(v *victim, next state) {
 			e.s.saver.queue.addLocked(v.ref)
 		}
 	}
-	e.s.saver.queue.keys.Add(-int64(len(v.dirty))) // those that were put back are counted anew
+	e.s.saver.queue.keys.Add(-int64(n)) // those that were put back are counted anew
 	v.ref.sh.Unlock()
 	v.ref.endFlight(v.fl, next, nil)
 }
@@ -158,10 +167,18 @@ func (e *evictor) someCannot(ctx context.Context, err error) bool {
 	return e.s.store.Ping(ctx) == nil && e.s.control.db(0).Ping(ctx).Err() == nil
 }
 
+// expiryTries is how often a session is tried whose keys changed meanwhile: no client can have written them, but each may expire.
+const expiryTries = 5
+
 // oneByOne evicts the sessions of a batch that failed each by itself. Those that fail again are passed over for a while, so that
 // the others' turn comes.
 func (e *evictor) oneByOne(ctx context.Context, db int, refs []ref, err error) (n int, freed int64, last error) {
 	if len(refs) == 1 {
+		for try := 1; try < expiryTries && errors.Is(err, redis.TxFailedErr); try++ {
+			if n, freed, err = e.batch(ctx, db, refs); !e.someCannot(ctx, err) {
+				return n, freed, err
+			}
+		}
 		e.avoid(refs[0], err)
 		return 0, 0, err
 	}
@@ -291,33 +308,24 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 		return err
 	}
 	e.s.barrier("evict-read")
-	changes := make([]session.Change, 0, len(victims))
+	var verdict verdict
 	for _, v := range victims {
 		mine := readings[:len(v.keys)]
 		readings = readings[len(v.keys):]
-		c := session.Change{Session: v.id, Heat: v.heat}
-		present := 0
 		for i := range mine {
 			if mine[i].again {
 				return errNotEvictable{fmt.Sprintf("key %q changed its type while it was read", v.keys[i])}
 			}
-			if mine[i].change.Op != session.Delete {
-				present++
-			}
 		}
-		c.Keys = differing(mine, v.known.Keys)
-		v.gone = present == 0 && !v.known.Found && len(v.skip) == 0
-		if !v.gone {
-			changes = append(changes, c)
-		}
+		verdict.judge(v, mine, e.s.sessions.off)
 	}
-	if len(changes) == 0 || planted("save-skipped") {
+	if planted("save-skipped") {
 		return nil
 	}
-	if _, err := e.s.store.Save(ctx, changes, time.Now().UnixMilli()); err != nil {
-		return fmt.Errorf("save sessions before eviction: %w", err)
+	if err := e.keep(ctx, verdict.save, verdict.saved); err != nil {
+		return err
 	}
-	return nil
+	return e.handOver(ctx, verdict.stubs, verdict.handed)
 }
 
 // unlinkStep bounds the arguments of one UNLINK.

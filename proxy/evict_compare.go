@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"credproxy/internal/session"
 )
@@ -21,14 +22,22 @@ func (e *evictor) recall(ctx context.Context, victims []*victim) error {
 	if err != nil {
 		return fmt.Errorf("read sessions to evict from Postgres: %w", err)
 	}
+	if e.s.sessions.off {
+		if err := e.askSource(ctx, victims); err != nil {
+			return err
+		}
+	}
 	for i, v := range victims {
 		v.known = snaps[i]
 		for key := range poison {
 			v.skip[key] = true
 		}
 		v.keys, _ = e.s.sessions.literals(v.id)
-		for j := range v.known.Keys {
-			v.keys = append(v.keys, v.known.Keys[j].Name)
+		v.keys = append(v.keys, v.names...)
+		for _, list := range [][]session.Key{v.known.Keys, v.known.Stubs, v.source} {
+			for j := range list {
+				v.keys = append(v.keys, list[j].Name)
+			}
 		}
 		for key := range v.dirty {
 			v.keys = append(v.keys, key)
@@ -36,6 +45,61 @@ func (e *evictor) recall(ctx context.Context, victims []*victim) error {
 		slices.Sort(v.keys)
 		v.keys = slices.Compact(v.keys)
 		v.keys = slices.DeleteFunc(v.keys, func(k string) bool { return v.skip[k] })
+	}
+	return nil
+}
+
+// verdict says what has to be committed before victims may go. The lists of changes and of their victims are parallel.
+type verdict struct {
+	save, stubs   []session.Change
+	saved, handed []*victim
+}
+
+// judge compares what was read of a victim's keys with what Postgres has and, with sync = "off", with the source.
+func (d *verdict) judge(v *victim, read []reading, off bool) {
+	c := session.Change{Session: v.id, Heat: v.heat}
+	present := slices.ContainsFunc(read, func(rd reading) bool { return rd.change.Op != session.Delete })
+	v.same = false
+	v.gone = !present && !v.known.Found && !v.known.Elsewhere && len(v.source) == 0 && len(v.skip) == 0
+	switch {
+	case v.gone:
+		return
+	case off && v.agrees(read):
+		c.Keys = stubsOf(read)
+		if v.same = sameStubs(v.known, c.Keys); !v.same {
+			d.stubs, d.handed = append(d.stubs, c), append(d.handed, v)
+			return
+		}
+		c.Keys = nil // only the heat is saved
+	case v.known.Elsewhere || v.anew: // all of it, also what is not there
+		for i := range read {
+			c.Keys = append(c.Keys, read[i].change)
+		}
+	default:
+		c.Keys = differing(read, v.known.Keys)
+	}
+	d.save, d.saved = append(d.save, c), append(d.saved, v)
+}
+
+// keep commits what differs from Postgres.
+func (e *evictor) keep(ctx context.Context, changes []session.Change, victims []*victim) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	for _, v := range victims {
+		if e.s.sessions.off && !v.same && !v.known.Found {
+			v.fate = doubtful
+		}
+	}
+	if _, err := e.s.store.Save(ctx, changes, time.Now().UnixMilli()); err != nil {
+		return fmt.Errorf("save sessions before eviction: %w", err)
+	}
+	for _, v := range victims {
+		if v.same {
+			v.fate = handed
+		} else {
+			v.fate, v.anew, v.known = kept, true, session.Snapshot{Found: true}
+		}
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,6 +37,40 @@ end
 if ARGV[1] ~= '0' then redis.call('PEXPIREAT', KEYS[1], ARGV[1]) end
 return 1`)
 
+// fillScript restores a small session, each key as fillHash does, and writes its entry after them, but only in the run that the
+// caller means: 1 done, 0 another run. An error of Redis ends it before the entry.
+// KEYS: runKey, the heat bucket, the session's keys. ARGV: run, heat field, heat; then for each key the number of its
+// fields (0: a string), the expiry in unix milliseconds or 0, and the string, or fields and values.
+var fillScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local at = 4
+for i = 3, #KEYS do
+  local key, n, expiry = KEYS[i], 2 * tonumber(ARGV[at]), ARGV[at + 1]
+  at = at + 2
+  if n == 0 then
+    if expiry == '0' then redis.call('SET', key, ARGV[at], 'NX') else redis.call('SET', key, ARGV[at], 'NX', 'PXAT', expiry) end
+    at = at + 1
+  elseif redis.call('EXISTS', key) == 0 then
+    for j = at, at + n - 1, 2000 do redis.call('HSET', key, unpack(ARGV, j, math.min(j + 1999, at + n - 1))) end
+    if expiry ~= '0' then redis.call('PEXPIREAT', key, expiry) end
+  end
+  at = at + n
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+return 1`)
+
+// blob is a value as an argument of go-redis: a pointer to it needs no memory of its own, as a []byte in an any does.
+type blob []byte
+
+func (b *blob) MarshalBinary() ([]byte, error) { return *b, nil }
+
+func appendFields(args []any, fields []session.Field) []any {
+	for i := range fields {
+		args = append(args, &fields[i].Name, (*blob)(&fields[i].Value))
+	}
+	return args
+}
+
 // filler writes restored keys into Redis. Rule: only what is absent, atomically for each key, with its expiry. The caller
 // has closed the session's gate, so only the side door can be there first, and then its value stays.
 type filler struct {
@@ -42,19 +78,69 @@ type filler struct {
 	cl     *redis.Client
 	pipe   redis.Pipeliner
 	size   int
-	checks []func() error // what the replies of the commands in the pipe must look like
+	checks []fillCheck
 	poison map[string]string
+	sent   bool
+	tmp    map[string]string // hashes of which a piece has been written, by key: the names under which they are built
 }
 
-// fillKeys restores the keys; bad payloads come back in poison, by key.
-func fillKeys(ctx context.Context, cl *redis.Client, keys []session.Key) (poison map[string]string, err error) {
-	f := &filler{ctx: ctx, cl: cl, pipe: cl.Pipeline(), poison: map[string]string{}}
+// fillCheck is a command in the pipe with what its reply must look like.
+type fillCheck struct {
+	key string
+	cmd *redis.Cmd
+	ok  func(f *filler, key string, cmd *redis.Cmd) error
+}
+
+func newFiller(ctx context.Context, cl *redis.Client) *filler {
+	return &filler{ctx: ctx, cl: cl, pipe: cl.Pipeline(), poison: map[string]string{}}
+}
+
+// untouched reports whether nothing has been written yet.
+func (f *filler) untouched() bool { return !f.sent && f.pipe.Len() == 0 }
+
+// part restores strings and DUMPs, and pieces of hashes. It returns when Redis has them, as their bytes are lent.
+func (f *filler) part(keys []session.Key) error {
 	for i := range keys {
-		if err := f.key(&keys[i]); err != nil {
-			return nil, err
+		k := &keys[i]
+		if k.Type == session.Hash && k.Dump == nil {
+			if err := f.fields(k); err != nil {
+				return err
+			}
+		} else if err := f.key(k); err != nil {
+			return err
 		}
 	}
-	return f.poison, f.flush()
+	return f.flush()
+}
+
+// restart forgets the pieces of hashes.
+func (f *filler) restart() error {
+	for _, tmp := range f.tmp {
+		f.pipe.Unlink(f.ctx, tmp)
+	}
+	f.tmp = nil
+	return f.flush()
+}
+
+// abandon takes away what has been built of hashes, when the restore has failed: in a full Redis it is in the way. What cannot
+// be taken away now expires.
+func (f *filler) abandon() {
+	if len(f.tmp) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), controlTimeout)
+	defer cancel()
+	_ = f.cl.Unlink(ctx, slices.Collect(maps.Values(f.tmp))...).Err()
+}
+
+// finish restores the other keys; bad payloads are in poison then, by key.
+func (f *filler) finish(keys []session.Key) error {
+	for i := range keys {
+		if err := f.key(&keys[i]); err != nil {
+			return err
+		}
+	}
+	return f.flush()
 }
 
 func (f *filler) key(k *session.Key) error {
@@ -63,7 +149,7 @@ func (f *filler) key(k *session.Key) error {
 		f.dump(k)
 	case k.Type == session.String:
 		f.text(k)
-	case k.Type == session.Hash && k.Bytes() <= smallHash:
+	case k.Type == session.Hash && f.tmp[k.Name] == "" && k.Bytes() <= smallHash:
 		f.hash(k)
 	case k.Type == session.Hash:
 		return f.largeHash(k)
@@ -82,42 +168,59 @@ func (f *filler) grown(n int) error {
 }
 
 func (f *filler) text(k *session.Key) {
-	args := []any{"SET", k.Name, k.Value, "NX"}
+	f.expect(k.Name, f.pipe.Do(f.ctx, setAbsent(k)...), answered)
+}
+
+// setAbsent is the command that restores a string.
+func setAbsent(k *session.Key) []any {
+	args := append(make([]any, 0, 6), "SET", &k.Name, (*blob)(&k.Value), "NX")
 	if planted("restore-overwrites") {
 		args = args[:3]
 	}
 	if k.ExpireAt > 0 {
 		args = append(args, "PXAT", k.ExpireAt)
 	}
-	f.expect(k.Name, f.pipe.Do(f.ctx, args...))
+	return args
 }
 
 func (f *filler) hash(k *session.Key) {
-	args := make([]any, 0, 1+2*len(k.Fields))
-	args = append(args, k.ExpireAt)
-	for i := range k.Fields {
-		args = append(args, k.Fields[i].Name, k.Fields[i].Value)
-	}
-	f.expect(k.Name, fillHash.Eval(f.ctx, f.pipe, []string{k.Name}, args...))
+	args := append(make([]any, 0, 1+2*len(k.Fields)), k.ExpireAt)
+	f.expect(k.Name, fillHash.Eval(f.ctx, f.pipe, []string{k.Name}, appendFields(args, k.Fields)...), answered)
 }
 
-// largeHash builds the hash beside its place and moves it there in one step.
-func (f *filler) largeHash(k *session.Key) error {
-	tmp := tmpName()
-	args, size := []any{"HSET", tmp}, 0
+// fields adds to a hash that is built beside its place, in slices.
+func (f *filler) fields(k *session.Key) error {
+	tmp := f.tmp[k.Name]
+	if tmp == "" {
+		if f.tmp == nil {
+			f.tmp = map[string]string{}
+		}
+		tmp = tmpName()
+		f.tmp[k.Name] = tmp
+	}
+	from, size := 0, 0
 	for i := range k.Fields {
-		args = append(args, k.Fields[i].Name, k.Fields[i].Value)
 		size += len(k.Fields[i].Name) + len(k.Fields[i].Value)
 		if size < smallHash && i < len(k.Fields)-1 {
 			continue
 		}
-		f.expect(k.Name, f.pipe.Do(f.ctx, args...))
+		args := append(make([]any, 0, 2+2*(i+1-from)), "HSET", tmp)
+		f.expect(k.Name, f.pipe.Do(f.ctx, appendFields(args, k.Fields[from:i+1])...), answered)
 		f.pipe.PExpire(f.ctx, tmp, tmpLife)
 		if err := f.grown(size); err != nil {
 			return err
 		}
-		args, size = []any{"HSET", tmp}, 0
+		from, size = i+1, 0
 	}
+	return nil
+}
+
+// largeHash builds the hash, or the rest of it, beside its place and moves it there in one step.
+func (f *filler) largeHash(k *session.Key) error {
+	if err := f.fields(k); err != nil {
+		return err
+	}
+	tmp := f.tmp[k.Name]
 	f.pipe.Do(f.ctx, "MULTI")
 	if k.ExpireAt > 0 {
 		f.pipe.Do(f.ctx, "PEXPIREAT", tmp, k.ExpireAt)
@@ -126,62 +229,64 @@ func (f *filler) largeHash(k *session.Key) error {
 	}
 	f.pipe.Do(f.ctx, "RENAMENX", tmp, k.Name)
 	f.pipe.Do(f.ctx, "UNLINK", tmp)
-	f.expectExec(k.Name, f.pipe.Do(f.ctx, "EXEC"))
+	f.expect(k.Name, f.pipe.Do(f.ctx, "EXEC"), executed)
 	return nil
 }
 
 func (f *filler) dump(k *session.Key) {
-	cmd := f.pipe.Do(f.ctx, "RESTORE", k.Name, k.ExpireAt, k.Dump, "ABSTTL")
-	name := k.Name
-	f.checks = append(f.checks, func() error {
-		err := cmd.Err()
-		switch {
-		case err == nil || strings.HasPrefix(err.Error(), "BUSYKEY"):
-			return nil
-		case strings.Contains(err.Error(), "Bad data format") || strings.Contains(err.Error(), "DUMP payload"):
-			f.poison[name] = "Redis refuses its stored payload: " + err.Error()
-			return nil
-		}
-		return fmt.Errorf("restore key %q: %w", name, err)
-	})
+	f.expect(k.Name, f.pipe.Do(f.ctx, "RESTORE", k.Name, k.ExpireAt, k.Dump, "ABSTTL"), undumped)
 }
 
-// expect wants the command to succeed; nil (SET NX on a key that is there) is success.
-func (f *filler) expect(key string, cmd *redis.Cmd) {
-	f.checks = append(f.checks, func() error {
-		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			return fmt.Errorf("restore key %q: %w", key, err)
-		}
-		return nil
-	})
+func (f *filler) expect(key string, cmd *redis.Cmd, ok func(*filler, string, *redis.Cmd) error) {
+	f.checks = append(f.checks, fillCheck{key, cmd, ok})
 }
 
-// expectExec wants the transaction to have run: an EXEC that answers nil has moved nothing.
-func (f *filler) expectExec(key string, cmd *redis.Cmd) {
-	f.checks = append(f.checks, func() error {
-		replies, err := cmd.Slice()
-		if err != nil {
+// answered wants the command to succeed; nil (SET NX on a key that is there) is success.
+func answered(_ *filler, key string, cmd *redis.Cmd) error {
+	if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("restore key %q: %w", key, err)
+	}
+	return nil
+}
+
+// undumped wants a DUMP to be taken; one that Redis does not understand is poison.
+func undumped(f *filler, key string, cmd *redis.Cmd) error {
+	err := cmd.Err()
+	switch {
+	case err == nil || strings.HasPrefix(err.Error(), "BUSYKEY"):
+		return nil
+	case strings.Contains(err.Error(), "Bad data format") || strings.Contains(err.Error(), "DUMP payload"):
+		f.poison[key] = "Redis refuses its stored payload: " + err.Error()
+		return nil
+	}
+	return fmt.Errorf("restore key %q: %w", key, err)
+}
+
+// executed wants the transaction to have run: an EXEC that answers nil has moved nothing.
+func executed(_ *filler, key string, cmd *redis.Cmd) error {
+	replies, err := cmd.Slice()
+	if err != nil {
+		return fmt.Errorf("restore key %q: %w", key, err)
+	}
+	for _, r := range replies {
+		if err, bad := r.(error); bad && !strings.Contains(err.Error(), "no such key") { // it has expired meanwhile
 			return fmt.Errorf("restore key %q: %w", key, err)
 		}
-		for _, r := range replies {
-			if err, bad := r.(error); bad && !strings.Contains(err.Error(), "no such key") { // it has expired meanwhile
-				return fmt.Errorf("restore key %q: %w", key, err)
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func (f *filler) flush() error {
 	if f.pipe.Len() == 0 {
 		return nil
 	}
+	f.sent = true
 	cmds, err := f.pipe.Exec(f.ctx)
 	if err := pipelineError(cmds, err); err != nil {
 		return fmt.Errorf("restore keys in Redis: %w", err)
 	}
-	for _, check := range f.checks {
-		if err := check(); err != nil {
+	for _, c := range f.checks {
+		if err := c.ok(f, c.key, c.cmd); err != nil {
 			return err
 		}
 	}

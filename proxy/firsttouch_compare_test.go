@@ -32,25 +32,36 @@ func (w *wire) writeAll(commands [][]string) {
 	w.write(string(b))
 }
 
-// next is reply for large replies and many of them: it looks at what has arrived as a whole.
+// next is reply for large replies and many of them.
 func (w *wire) next() string {
 	w.t.Helper()
 	must(w.t, w.nc.SetReadDeadline(time.Now().Add(wirePatience)))
+	reply, err := w.whole()
+	if err != nil {
+		w.t.Fatalf("read a reply, %d bytes of it are here: %v", len(reply), err)
+	}
+	return reply
+}
+
+// whole reads one reply; it looks at what has arrived as a whole.
+func (w *wire) whole() (string, error) {
 	var framer resp.Framer
 	var out []byte
 	for {
 		if _, err := w.in.Peek(1); err != nil {
-			w.t.Fatalf("read a reply, %d bytes of it are here: %v", len(out), err)
+			return string(out), err
 		}
 		b, err := w.in.Peek(w.in.Buffered())
-		must(w.t, err)
+		if err != nil {
+			return string(out), err
+		}
 		n, done, err := framer.Next(b)
-		must(w.t, err)
+		if err != nil {
+			return string(out), err
+		}
 		out = append(out, b[:n]...)
-		_, err = w.in.Discard(n)
-		must(w.t, err)
-		if done {
-			return string(out)
+		if _, err := w.in.Discard(n); err != nil || done {
+			return string(out), err
 		}
 	}
 }
@@ -176,7 +187,7 @@ func clip(s string) string {
 // unordered are the commands whose elements come in no order, with how many elements belong together.
 var unordered = map[string]int{
 	"HGETALL": 2, "HKEYS": 1, "HVALS": 1, "SMEMBERS": 1, "SUNION": 1, "SINTER": 1, "SDIFF": 1, "KEYS": 1, "SPOP": 1, "SRANDMEMBER": 1,
-	"HSCAN": 2, "SSCAN": 1, "ZSCAN": 2,
+	"SCAN": 1, "HSCAN": 2, "SSCAN": 1, "ZSCAN": 2,
 }
 
 // sameValue compares two replies to the same command, asked at about the same time.

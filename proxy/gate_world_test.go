@@ -44,13 +44,14 @@ type world struct {
 	inside   int      // clients between enter and leave
 	problems []string // broken invariants
 
-	redis, pg, mark string // "" absent
-	entry           bool   // the residency entry stands in Redis
-	truth           string // what a client must see
-	also            string // what it may see as well, while a removal is under way
-	unsure          int    // removals between their two halves
-	reading         string // what the evictor has read
-	frozen          bool   // between the evictor's reading and its UNLINK
+	redis, pg, mark string   // "" absent
+	entry           bool     // the residency entry stands in Redis
+	truth           string   // what a client must see
+	also            string   // what it may see as well, while a removal is under way
+	unsure          int      // removals between their two halves
+	reading         string   // what the evictor has read
+	off             *offPart // with sync = "off"
+	frozen          bool     // between the evictor's reading and its UNLINK
 }
 
 const theKey = "s:x:k"
@@ -107,6 +108,10 @@ func over(done <-chan struct{}) bool {
 
 // load is the gate's loader: it starts an actor.
 func (w *world) load(r ref, fl *flight, run upstream.Run) {
+	if w.off != nil {
+		w.actors = append(w.actors, w.offLoad(r, fl, run))
+		return
+	}
 	w.actors = append(w.actors, &actor{name: "load", steps: []step{
 		do(func() {
 			if w.redis == "" {
@@ -210,7 +215,7 @@ func (w *world) unlinker(name string) *actor {
 			u.claims[0].ref.holdOnce(theKey)
 			w.pg, w.truth = "", ""
 		}),
-		during(func() { u.claims[0].ref.release(theKey); u.end() }),
+		during(func() { u.claims[0].ref.release(theKey); u.open() }),
 	}}
 }
 
@@ -241,7 +246,9 @@ func (w *world) saver(rounds int, fail bool) *actor {
 			during(func() { read = w.redis }),
 			during(func() {
 				if len(j.keys) > 0 && err == nil {
-					w.pg = read
+					if w.pg = read; w.off != nil {
+						w.off.away = false
+					}
 				}
 			}),
 			during(func() {
@@ -306,6 +313,10 @@ func (w *world) evictor(fail bool) *actor {
 
 // check holds at every moment, and says what a process would find that started now because this one was killed.
 func (w *world) check() {
+	if w.off != nil {
+		w.checkOff()
+		return
+	}
 	g := &w.it().Value
 	w.assert(int(g.busy) == w.inside, "G1: busy is %d, %d clients are inside", g.busy, w.inside)
 	moving := g.state == loading || g.state == evicting
@@ -328,6 +339,10 @@ func (w *world) end() {
 		s.run()
 		w.check()
 	}
+	if w.off != nil {
+		w.endOff()
+		return
+	}
 	g := &w.it().Value
 	w.assert(g.busy == 0 && g.more == nil, "at the end: busy %d, detail %+v", g.busy, g.more)
 	w.assert(w.pg == w.truth, "at the end Postgres has %q, want %q", w.pg, w.truth)
@@ -345,6 +360,9 @@ func (w *world) fingerprint() string {
 	}
 	g := &w.it().Value
 	fmt.Fprintf(&b, "%v|%v|%v|%v|%v|%v %v %v %v ", w.redis, w.pg, w.mark, w.entry, w.truth, g.state, g.busy, g.queued, w.reading)
+	if w.off != nil {
+		fmt.Fprintf(&b, "%+v %v", *w.off, g.away)
+	}
 	if d := g.more; d != nil {
 		fmt.Fprintf(&b, "%d %v %v", len(d.dirty), d.held, d.saving != nil)
 		for _, m := range d.marks {

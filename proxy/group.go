@@ -46,6 +46,10 @@ const (
 	// maxGroup and maxGroupBytes bound what a client's batch sends before it looks at the replies.
 	maxGroup      = 256
 	maxGroupBytes = 256 << 10
+	// firstGroup is maxGroup until a client's replies have shown their size; then no group expects more than maxGroupReplies
+	// bytes of them. They have to be kept for a client that does not read.
+	firstGroup      = 8
+	maxGroupReplies = 1 << 20
 )
 
 // forward adds a command to the group, its sessions' gates passed.
@@ -58,7 +62,7 @@ func (c *client) forward(cmd *keyspace.Command, args [][]byte, raw []byte) {
 		return
 	}
 	c.g.entries = append(c.g.entries, e)
-	if c.g.size += len(raw); len(c.g.entries) >= maxGroup || c.g.size >= maxGroupBytes {
+	if c.g.size += len(raw); len(c.g.entries) >= firstGroup+c.more || c.g.size >= maxGroupBytes {
 		c.flush()
 	}
 }
@@ -164,7 +168,7 @@ func (c *client) refuseRemovals(err error) {
 
 // request builds what is sent; marks stand in front of the command that needs them. n is how many replies will come.
 func (c *client) request() (req []byte, n int, err error) {
-	c.call.Replies, c.call.Ends = c.call.Replies[:0], c.call.Ends[:0] // if nothing is sent, nothing was answered
+	c.call.Reset() // if nothing is sent, nothing was answered
 	req = c.g.req[:0]
 	direct := c.marksTravel()
 	for i := range c.g.entries {
@@ -187,8 +191,10 @@ func (c *client) request() (req []byte, n int, err error) {
 			e.marks++
 			n++
 		}
+		if n++; len(c.g.entries) == 1 && len(req) == 0 {
+			return e.raw, n, nil // it may be large
+		}
 		req = append(req, e.raw...)
-		n++
 	}
 	c.g.req = req
 	return req, n, nil
@@ -205,10 +211,17 @@ func (c *client) send() {
 		}
 		c.writeBarrier("mark-sent", "write-replied")
 	}
+	c.expect(c.call.Size(), n)
 	c.distribute(err)
 	if err != nil && c.own != nil {
 		c.quit = true // its state is gone with the connection
 	}
+}
+
+// expect sets the size of the next groups by the replies, n in so many bytes, to this one.
+func (c *client) expect(bytes, n int) {
+	fit := maxGroupReplies / max(bytes/max(n, 1), 1)
+	c.more = max(1, min(fit, 2*(firstGroup+c.more), maxGroup)) - firstGroup
 }
 
 // distribute gives every entry its reply, and the sessions their books. Every entry is finished before the first reply that
@@ -235,9 +248,14 @@ func (c *client) distribute(err error) {
 		}
 		at++
 		if len(reply) > 4 && reply[0] == '-' && err == nil {
-			reply = c.afterError(i, reply)
+			if reply, err = c.afterError(i, reply); err != nil {
+				c.finishLost(e, err)
+			}
 		}
 		c.confirmMarks(e, marks, got, reply)
+		if at > got {
+			c.finishLost(e, err)
+		}
 		c.finish(e, reply, seqs)
 		e.local = reply
 	}
@@ -249,21 +267,34 @@ func (c *client) distribute(err error) {
 
 // afterError looks at errors that concern the proxy: a Redis without memory is given some, and the command, which was refused
 // and not run, is sent once more, if nothing behind it in the group has run.
-func (c *client) afterError(i int, reply []byte) []byte {
+func (c *client) afterError(i int, reply []byte) ([]byte, error) {
 	if string(reply[:4]) != "-OOM" || i != len(c.g.entries)-1 {
-		return reply
+		return reply, nil
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
 	defer cancel()
 	if c.s.policy.rescue(ctx) == 0 {
-		return reply
+		return reply, nil
 	}
 	c.s.stats.rescues.Add(1)
 	again := upstream.NewCall()
-	if c.g.conn.Send(again, 1, c.g.entries[i].raw) != nil || again.Wait() != nil {
-		return errorReply(nil, textUnavailable(upstream.ErrLost))
+	err := c.g.conn.Send(again, 1, c.g.entries[i].raw)
+	if err == nil {
+		err = again.Wait()
 	}
-	return again.Reply(0)
+	if err != nil {
+		return errorReply(nil, textUnavailable(err)), err
+	}
+	return again.Reply(0), nil
+}
+
+// finishLost leaves what an entry without a reply may still write to be finished later.
+func (c *client) finishLost(e *entry, err error) {
+	for j := e.touches[0]; j < e.touches[1]; j++ {
+		if t := &c.g.touches[j]; t.lostWrite(err) {
+			c.s.finishLate(c.g.conn, t)
+		}
+	}
 }
 
 // finish ends an entry's touches. reply tells whether the command may have changed anything.
@@ -283,7 +314,7 @@ func (c *client) finish(e *entry, reply []byte, seqs map[ref]uint64) {
 
 // finishTouch leaves the session; it returns the place of the change in the session's order, 0 if there was none.
 func (s *Server) finishTouch(t *touch, changed bool) (seq uint64) {
-	if t.over { // by the time of an internal error
+	if t.over { // by finishLate, or by the time of an internal error
 		return 0
 	}
 	t.over = true

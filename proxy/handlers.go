@@ -17,58 +17,61 @@ import (
 type handler struct {
 	run    func(c *client, cmd *keyspace.Command, args [][]byte, raw []byte)
 	always bool // also before authentication, inside MULTI and for subscribers
+	early  bool // also before authentication
 	inTx   bool // inside MULTI it is run, not queued
+	// standIn says, given the command, what is queued in a transaction for one that is run here when Redis has run the
+	// transaction; see queue.go.
+	standIn func(raw []byte) []byte
 }
 
 // handlerTable says which command has which handler.
 var handlerTable = map[string]handler{
-	"AUTH":  {run: (*client).cmdAuth, always: true},
-	"HELLO": {run: (*client).cmdHello, always: true},
+	"AUTH":  {run: (*client).cmdAuth, early: true},
+	"HELLO": {run: (*client).cmdHello, early: true},
 	"QUIT":  {run: (*client).cmdQuit, always: true},
 	"RESET": {run: (*client).cmdReset, always: true},
 
-	"SELECT":          {run: (*client).cmdSelect},
-	"CLIENT|ID":       {run: (*client).cmdClientID},
-	"CLIENT|GETNAME":  {run: (*client).cmdClientGetName},
-	"CLIENT|SETNAME":  {run: (*client).cmdClientSetName},
-	"CLIENT|SETINFO":  {run: (*client).cmdClientSetInfo},
-	"CLIENT|INFO":     {run: (*client).cmdClientInfo},
-	"CLIENT|LIST":     {run: (*client).cmdClientList},
-	"CLIENT|KILL":     {run: (*client).cmdClientKill},
-	"CLIENT|REPLY":    {run: (*client).cmdClientReply},
-	"CLIENT|NO-EVICT": {run: (*client).cmdClientSwitch},
-	"CLIENT|NO-TOUCH": {run: (*client).cmdClientSwitch},
-	"CLIENT|TRACKING": {run: (*client).cmdClientTracking},
-	"CLIENT|UNBLOCK":  {run: (*client).cmdUnsupported},
-	"SCRIPT|DEBUG":    {run: (*client).cmdUnsupported},
-	"CLIENT|GETREDIR": {run: (*client).cmdClientOwn},
-	"CLIENT|CACHING":  {run: (*client).cmdClientOwn},
-	"READONLY":        {run: (*client).cmdUnsupported},
-	"READWRITE":       {run: (*client).cmdUnsupported},
-	"ASKING":          {run: (*client).cmdUnsupported},
-	"SYNC":            {run: (*client).cmdUnsupported}, // these three would turn a connection that others share into a replica's
-	"PSYNC":           {run: (*client).cmdUnsupported},
-	"REPLCONF":        {run: (*client).cmdUnsupported},
-	"MULTI":           {run: (*client).cmdMulti, inTx: true},
-	"EXEC":            {run: (*client).cmdExec, inTx: true},
-	"DISCARD":         {run: (*client).cmdDiscard, inTx: true},
-	"WATCH":           {run: (*client).cmdWatch, inTx: true},
-	"UNWATCH":         {run: (*client).cmdUnwatch},
-	"SUBSCRIBE":       {run: (*client).cmdSubscribe},
-	"PSUBSCRIBE":      {run: (*client).cmdSubscribe},
-	"SSUBSCRIBE":      {run: (*client).cmdSubscribe},
-	"UNSUBSCRIBE":     {run: (*client).cmdSubscribe},
-	"PUNSUBSCRIBE":    {run: (*client).cmdSubscribe},
-	"SUNSUBSCRIBE":    {run: (*client).cmdSubscribe},
-	"MONITOR":         {run: (*client).cmdMonitor},
-	"INFO":            {run: (*client).cmdInfo},
-	"KEYS":            {run: (*client).cmdKeys},
-	"SCAN":            {run: (*client).cmdScan},
-	"DBSIZE":          {run: (*client).cmdDBSize},
-	"RANDOMKEY":       {run: (*client).cmdRandomKey},
-	"FLUSHALL":        {run: (*client).cmdFlush},
-	"FLUSHDB":         {run: (*client).cmdFlush},
-	"SWAPDB":          {run: (*client).cmdSwapDB},
+	"SELECT":              {run: (*client).cmdSelect},
+	"CLIENT|ID":           {run: (*client).cmdClientID, standIn: itself},
+	"CLIENT|GETNAME":      {run: (*client).cmdClientGetName, standIn: itself},
+	"CLIENT|SETNAME":      {run: (*client).cmdClientSetName, standIn: itself},
+	"CLIENT|SETINFO":      {run: (*client).cmdClientSetInfo, standIn: itself},
+	"CLIENT|INFO":         {run: (*client).cmdClientInfo, standIn: itself},
+	"CLIENT|LIST":         {run: (*client).cmdClientList, standIn: itself},
+	"CLIENT|KILL":         {run: (*client).cmdClientKill, standIn: instead("CLIENT", "KILL", "ID", noClient)},
+	"CLIENT|REPLY":        {run: (*client).cmdClientReply},
+	"CLIENT|NO-EVICT":     {run: (*client).cmdClientSwitch, standIn: itself},
+	"CLIENT|NO-TOUCH":     {run: (*client).cmdClientSwitch, standIn: itself},
+	"CLIENT|TRACKING":     {run: (*client).cmdClientTracking},
+	"CLIENT|UNBLOCK":      {run: (*client).cmdClientUnblock, standIn: instead("CLIENT", "UNBLOCK", "0")},
+	"SCRIPT|DEBUG":        {run: (*client).cmdScriptDebug},
+	"ACL|WHOAMI":          {run: (*client).cmdWhoAmI},
+	"CLIENT|GETREDIR":     {run: (*client).cmdClientGetRedir, standIn: itself},
+	"CLIENT|CACHING":      {run: (*client).cmdClientCaching},
+	"CLIENT|TRACKINGINFO": {run: (*client).cmdClientTrackingInfo, standIn: itself},
+	"SYNC":                {run: (*client).cmdUnsupported}, // these three would turn a connection that others share into a replica's
+	"PSYNC":               {run: (*client).cmdUnsupported},
+	"REPLCONF":            {run: (*client).cmdUnsupported},
+	"MULTI":               {run: (*client).cmdMulti, inTx: true},
+	"EXEC":                {run: (*client).cmdExec, inTx: true},
+	"DISCARD":             {run: (*client).cmdDiscard, inTx: true},
+	"WATCH":               {run: (*client).cmdWatch, inTx: true},
+	"UNWATCH":             {run: (*client).cmdUnwatch},
+	"SUBSCRIBE":           {run: (*client).cmdSubscribe},
+	"PSUBSCRIBE":          {run: (*client).cmdSubscribe},
+	"SSUBSCRIBE":          {run: (*client).cmdSubscribe},
+	"UNSUBSCRIBE":         {run: (*client).cmdSubscribe},
+	"PUNSUBSCRIBE":        {run: (*client).cmdSubscribe},
+	"SUNSUBSCRIBE":        {run: (*client).cmdSubscribe},
+	"MONITOR":             {run: (*client).cmdMonitor},
+	"INFO":                {run: (*client).cmdInfo},
+	"KEYS":                {run: (*client).cmdListing},
+	"SCAN":                {run: (*client).cmdListing},
+	"DBSIZE":              {run: (*client).cmdListing},
+	"RANDOMKEY":           {run: (*client).cmdListing},
+	"FLUSHALL":            {run: (*client).cmdFlush},
+	"FLUSHDB":             {run: (*client).cmdFlush},
+	"SWAPDB":              {run: (*client).cmdSwapDB},
 }
 
 // greeting is what the proxy learns of Redis when it starts: what it needs to greet clients in Redis's name.
@@ -88,7 +91,7 @@ func (s *Server) checkUpstream(ctx context.Context) error {
 	g := &s.greeting
 	info, err := s.control.db(0).Info(ctx).Result()
 	if err != nil {
-		return fmt.Errorf("reach Redis at %s: %w", s.cfg.Upstream.Address, err)
+		return fmt.Errorf("reach Redis at %s: %w%s", s.cfg.Upstream.Address, err, s.cfg.Upstream.hint(err))
 	}
 	g.version, _ = infoField(info, "redis_version")
 	if _, err := fmt.Sscanf(g.version, "%d.%d", &g.major, &g.minor); err != nil || g.major < minVersion {
@@ -326,4 +329,14 @@ func isOwnCommand(name []byte) bool { return strings.EqualFold(string(name), "CR
 
 func (c *client) cmdUnsupported(cmd *keyspace.Command, _ [][]byte, _ []byte) {
 	c.reply(errorReply(nil, fmt.Sprintf("ERR credproxy: %s is not supported through the proxy", strings.ReplaceAll(cmd.Name, "|", " "))))
+}
+
+// cmdScriptDebug takes what does not debug. A debugger would hold a connection, and Redis, for as long as its user thinks.
+func (c *client) cmdScriptDebug(cmd *keyspace.Command, args [][]byte, raw []byte) {
+	switch strings.ToLower(string(args[2])) {
+	case "yes", "sync":
+		c.cmdUnsupported(cmd, args, raw)
+	default:
+		c.pass(raw)
+	}
 }

@@ -28,7 +28,7 @@ func residentSession(s *Server, key string) ref {
 func TestSaveAfterARestartSavesNothing(t *testing.T) {
 	s := newServer(t)
 	s.cfg.Upstream.Address = testenv.Redis(t).Addr()
-	s.control = newControl(s.cfg.Upstream, s.runs)
+	s.control = newControl(s.cfg.Upstream, s.dialer(), s.runs)
 	defer s.control.close()
 	s.runs.Observe("the run before")
 	r := residentSession(s, "s:x:k")

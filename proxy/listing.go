@@ -3,8 +3,8 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -13,7 +13,6 @@ import (
 	"credproxy/internal/resp"
 	"credproxy/internal/session"
 	"credproxy/keyspace"
-	"credproxy/proxy/upstream"
 )
 
 // KEYS, SCAN, DBSIZE and RANDOMKEY tell about keys that they do not name, and evicted sessions' keys are among them. Redis is
@@ -51,12 +50,14 @@ func (s *Server) presence(id session.ID, since int64) (p presence, loaded int64)
 	return inside, g.loaded
 }
 
-// missed returns those of the stored keys that are wanted, exist, and may have been missed when Redis was asked at since.
-func (s *Server) missed(ctx context.Context, db int, page []session.Entry, since int64, want func(*session.Entry) bool) ([]*session.Entry, error) {
+// missed returns those of the stored keys that are wanted, exist, and may have been missed when Redis was asked at since. typ is
+// the type that they must have, "" for any: a key that is in Redis may have another one by now than what is stored.
+func (s *Server) missed(ctx context.Context, db int, page []session.Entry, since int64, typ string,
+	want func(*session.Entry) bool) ([]*session.Entry, error) {
 	type doubt struct {
 		e      *session.Entry
 		loaded int64
-		exists *redis.IntCmd
+		typ    *redis.StatusCmd
 	}
 	var found []*session.Entry
 	var doubts []doubt
@@ -68,9 +69,11 @@ func (s *Server) missed(ctx context.Context, db int, page []session.Entry, since
 		}
 		switch p, loaded := s.presence(e.Session, since); p {
 		case outside:
-			found = append(found, e)
+			if typ == "" || typ == e.Type.String() {
+				found = append(found, e)
+			}
 		case arrived: // and its keys may have been deleted since
-			doubts = append(doubts, doubt{e, loaded, pipe.Exists(ctx, e.Key)})
+			doubts = append(doubts, doubt{e, loaded, pipe.Type(ctx, e.Key)})
 		}
 	}
 	if len(doubts) == 0 {
@@ -80,8 +83,11 @@ func (s *Server) missed(ctx context.Context, db int, page []session.Entry, since
 		return nil, fmt.Errorf("look for restored keys: %w", err)
 	}
 	for _, d := range doubts {
-		// What has left Redis in the meantime exists, whatever Redis says.
-		if p, loaded := s.presence(d.e.Session, since); d.exists.Val() > 0 || p != arrived || loaded != d.loaded {
+		now := d.typ.Val()
+		if p, loaded := s.presence(d.e.Session, since); p != arrived || loaded != d.loaded {
+			now = d.e.Type.String() // it has left Redis in the meantime, so it exists, whatever Redis says
+		}
+		if now != "none" && (typ == "" || typ == now) {
 			found = append(found, d.e)
 		}
 	}
@@ -97,7 +103,7 @@ func (s *Server) stored(ctx context.Context, db int, since int64, want, f func(e
 		if err != nil {
 			return err
 		}
-		found, err := s.missed(ctx, db, page, since, want)
+		found, err := s.missed(ctx, db, page, since, "", want)
 		if err != nil {
 			return err
 		}
@@ -128,23 +134,88 @@ func (s *Server) page(ctx context.Context, db int, after int64, limit int) ([]se
 	}
 }
 
-// listTimeout bounds a listing: each of its pages may have to wait for Postgres.
-func (c *client) listContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.ctx, c.rules.wait)
+// listing is one such command under way. What it says about its database is Redis's answer, completed.
+type listing struct {
+	c      *client
+	name   string
+	db     int
+	since  int64 // unix nanoseconds; Redis is asked later than that
+	glob   []byte
+	cursor scanCursor
+	scan   scanOptions
+	first  bool // the scan begins here
+	inTx   bool
+	plain  bool // SCAN's arguments are not what the proxy understands: Redis says what is wrong with them
 }
 
-func (c *client) cmdKeys(_ *keyspace.Command, args [][]byte, raw []byte) {
-	since := time.Now().UnixNano()
-	reply, err := c.roundTrip(raw)
+// newListing begins a listing of a database. The arguments are copied.
+func (c *client) newListing(cmd *keyspace.Command, args [][]byte, db int) *listing {
+	l := &listing{c: c, name: cmd.Name, db: db, since: time.Now().UnixNano()}
+	switch {
+	case !cmd.ArityOK(len(args)):
+		l.plain = true
+	case cmd.Name == "KEYS":
+		l.glob = bytes.Clone(args[1])
+	case cmd.Name == "SCAN":
+		l.parseScan(args)
+	}
+	return l
+}
+
+// request is what Redis is asked, given what the client has asked.
+func (l *listing) request(args [][]byte, raw []byte) []byte {
+	switch {
+	case l.name != "SCAN" || l.plain:
+		return raw
+	case l.cursor.stored: // Redis has nothing to add, but says whether this user may
+		return command("SCAN", "0", "COUNT", "1")
+	}
+	args = append([][]byte{}, args...)
+	args[1] = strconv.AppendUint(nil, l.cursor.inner, 10)
+	return resp.AppendCommandBytes(nil, args)
+}
+
+// complete turns Redis's answer to the request into the client's.
+func (l *listing) complete(reply []byte) []byte {
+	v, _, err := resp.Parse(reply)
+	if l.plain || err != nil || resp.IsError(reply) {
+		return reply
+	}
+	ctx, cancel := context.WithTimeout(l.c.ctx, l.c.rules.wait)
+	defer cancel()
+	var out []byte
+	switch l.name {
+	case "KEYS":
+		out, err = l.keys(ctx, v)
+	case "DBSIZE":
+		out, err = l.size(ctx, v)
+	case "RANDOMKEY":
+		out, err = l.random(ctx, v)
+	default:
+		out, err = l.page(ctx, v)
+	}
+	if err != nil {
+		return errorReply(nil, gateText(err))
+	}
+	return out
+}
+
+// stored is Server.stored for this listing.
+func (l *listing) stored(ctx context.Context, want, f func(e *session.Entry) bool) error {
+	return l.c.s.stored(ctx, l.db, l.since, want, f)
+}
+
+func (c *client) cmdListing(cmd *keyspace.Command, args [][]byte, raw []byte) {
+	l := c.newListing(cmd, args, c.ident.DB)
+	reply, err := c.roundTrip(l.request(args, raw))
 	if err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
 		return
 	}
-	v, _, err := resp.Parse(reply)
-	if err != nil || resp.IsError(reply) {
-		c.emit(reply)
-		return
-	}
+	c.emit(l.complete(reply))
+}
+
+func (l *listing) keys(ctx context.Context, v resp.Value) ([]byte, error) {
 	seen := make(map[string]struct{}, len(v.Elems))
 	var keys []string
 	add := func(key string) {
@@ -156,18 +227,11 @@ func (c *client) cmdKeys(_ *keyspace.Command, args [][]byte, raw []byte) {
 	for i := range v.Elems {
 		add(string(v.Elems[i].Str))
 	}
-	ctx, cancel := c.listContext()
-	defer cancel()
-	wanted := func(e *session.Entry) bool { return matches(args[1], e.Key) }
-	err = c.s.stored(ctx, c.ident.DB, since, wanted, func(e *session.Entry) bool {
+	err := l.stored(ctx, func(e *session.Entry) bool { return matches(l.glob, e.Key) }, func(e *session.Entry) bool {
 		add(e.Key)
 		return true
 	})
-	if err != nil {
-		c.emit(errorReply(nil, textTryAgain(err)))
-		return
-	}
-	c.emit(appendStrings(nil, keys))
+	return appendStrings(nil, keys), err
 }
 
 // matches is MATCH and KEYS: a lone star matches everything, the empty key too.
@@ -183,175 +247,73 @@ func appendStrings(b []byte, list []string) []byte {
 	return b
 }
 
-func (c *client) cmdDBSize(_ *keyspace.Command, _ [][]byte, raw []byte) {
-	since := time.Now().UnixNano()
-	reply, err := c.roundTrip(raw)
+func (l *listing) size(ctx context.Context, v resp.Value) ([]byte, error) {
+	n, own, err := l.c.s.count(ctx, l.db)
 	if err != nil {
-		c.emit(errorReply(nil, textUnavailable(err)))
-		return
+		return nil, unavailableError{err}
 	}
-	v, _, err := resp.Parse(reply)
-	if err != nil || resp.IsError(reply) {
-		c.emit(reply)
-		return
+	if l.inTx {
+		n = v.Int // as of EXEC; the proxy's own keys may have come or gone since, at most two of them
 	}
-	ctx, cancel := c.listContext()
-	defer cancel()
-	own, err := c.s.ownKeys(ctx, c.ident.DB)
-	if err != nil {
-		c.emit(errorReply(nil, textUnavailable(err)))
-		return
-	}
-	n := v.Int - own
-	err = c.s.stored(ctx, c.ident.DB, since, anyEntry, func(*session.Entry) bool { n++; return true })
-	if err != nil {
-		c.emit(errorReply(nil, textTryAgain(err)))
-		return
-	}
-	c.emit(resp.AppendInt(nil, max(n, 0)))
+	n -= own
+	err = l.stored(ctx, anyEntry, func(*session.Entry) bool { n++; return true })
+	return resp.AppendInt(nil, max(n, 0)), err
 }
 
-// ownKeys counts the proxy's own keys in a database.
-func (s *Server) ownKeys(ctx context.Context, db int) (int64, error) {
+// count returns how many keys a database has in Redis, and how many of them are the proxy's own, both at the same moment.
+func (s *Server) count(ctx context.Context, db int) (all, own int64, err error) {
 	keys := []string{runKey, adoptedKey, dirtyMarks}
 	for i := range heatBuckets {
 		keys = append(keys, heatPrefix+strconv.FormatUint(uint64(i), 16))
 	}
-	n, err := s.control.db(db).Exists(ctx, keys...).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count own keys: %w", err)
+	pipe := s.control.db(db).TxPipeline()
+	size, exist := pipe.DBSize(ctx), pipe.Exists(ctx, keys...)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, 0, fmt.Errorf("count keys: %w", err)
 	}
-	return n, nil
+	return size.Val(), exist.Val(), nil
 }
 
-// cmdRandomKey asks Redis; one of the proxy's own keys is asked away, and with no other key left Postgres has the answer.
-func (c *client) cmdRandomKey(_ *keyspace.Command, _ [][]byte, raw []byte) {
-	since := time.Now().UnixNano()
+// random takes Redis's key. One of the proxy's own is asked away; where Redis draws nothing else, any other key will do, and with
+// none left there Postgres has the answer.
+func (l *listing) random(ctx context.Context, v resp.Value) ([]byte, error) {
 	const tries = 16
-	for range tries {
-		reply, err := c.roundTrip(raw)
-		if err != nil {
-			c.emit(errorReply(nil, textUnavailable(err)))
-			return
+	db := l.c.s.control.db(l.db)
+	key, err := string(v.Str), error(nil)
+	for i := 0; i < tries && !v.Null && err == nil; i++ {
+		if !keyspace.Own([]byte(key)) {
+			return resp.AppendBulkString(nil, key), nil
 		}
-		v, _, err := resp.Parse(reply)
-		if err != nil || resp.IsError(reply) || (!v.Null && !keyspace.Own(v.Str)) {
-			c.emit(reply)
-			return
-		}
-		if v.Null {
-			break
-		}
+		key, err = db.RandomKey(ctx).Result()
 	}
-	ctx, cancel := c.listContext()
-	defer cancel()
-	answer := resp.AppendNull(nil, c.ident.Proto)
-	err := c.s.stored(ctx, c.ident.DB, since, anyEntry, func(e *session.Entry) bool {
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, unavailableError{fmt.Errorf("ask for another key: %w", err)}
+	}
+	if other, err := anyKey(ctx, db); err != nil || other != nil {
+		return resp.AppendBulk(nil, other), err
+	}
+	answer := resp.AppendNull(nil, l.c.ident.Proto)
+	err = l.stored(ctx, anyEntry, func(e *session.Entry) bool {
 		answer = resp.AppendBulkString(nil, e.Key)
 		return false
 	})
-	if err != nil {
-		answer = errorReply(nil, textTryAgain(err))
-	}
-	c.emit(answer)
+	return answer, err
 }
 
-// flushTimeout bounds FLUSHALL's half in Postgres.
-const flushTimeout = 5 * time.Minute
-
-// cmdFlush is FLUSHALL and FLUSHDB: Postgres first, so that nothing flushed comes back.
-func (c *client) cmdFlush(cmd *keyspace.Command, args [][]byte, raw []byte) {
-	if len(args) > 2 || len(args) == 2 && !bytes.EqualFold(args[1], []byte("ASYNC")) && !bytes.EqualFold(args[1], []byte("SYNC")) {
-		c.pass(raw) // Redis says what is wrong
-		return
-	}
-	dbs := []int{c.ident.DB}
-	if cmd.Name == "FLUSHALL" {
-		dbs = nil
-	}
-	c.flushing(cmd, raw, func(ctx context.Context) error { return c.s.store.DeleteDB(ctx, dbs) },
-		func(db int) bool { return dbs == nil || db == dbs[0] })
-}
-
-func (c *client) cmdSwapDB(cmd *keyspace.Command, args [][]byte, raw []byte) {
-	a, err1 := strconv.Atoi(string(args[1]))
-	b, err2 := strconv.Atoi(string(args[2]))
-	if err1 != nil || err2 != nil || a < 0 || b < 0 || c.refusesDB(a) || c.refusesDB(b) {
-		c.pass(raw)
-		return
-	}
-	c.flushing(cmd, raw, func(ctx context.Context) error { return c.s.store.SwapDB(ctx, a, b) },
-		func(db int) bool { return db == a || db == b })
-}
-
-// flushing runs a command on whole databases: nothing moves between the stores meanwhile, and afterwards nobody believes what
-// was known of the sessions in them.
-func (c *client) flushing(cmd *keyspace.Command, raw []byte, store func(context.Context) error, hit func(db int) bool) {
-	if c.rules.flush != FlushAll {
-		c.emit(errorReply(nil, textFlushDenied(cmd.Name)))
-		return
-	}
-	if refusal := c.refusal(raw); refusal != nil {
-		c.emit(refusal)
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, flushTimeout)
-	defer cancel()
-	if _, err := c.s.saver.sync(ctx); err != nil { // SWAPDB must find everything in Postgres
-		c.emit(errorReply(nil, textTryAgain(err)))
-		return
-	}
-	c.s.flushing.Lock()
-	defer c.s.flushing.Unlock()
-	if err := store(ctx); err != nil {
-		c.emit(errorReply(nil, textTryAgain(err)))
-		return
-	}
-	reply, err := c.roundTrip(raw)
-	if err != nil {
-		reply = errorReply(nil, textUnavailable(err))
-	}
-	c.s.forget(hit)
-	c.emit(reply)
-}
-
-// refusal asks what Redis would say to a command without running it: it is queued in a transaction that is discarded. nil: it
-// would run it. Postgres must not be flushed for a user who may not flush Redis.
-func (c *client) refusal(raw []byte) []byte {
-	conn, err := c.s.upstream.Private(c.ctx, c.ident)
-	if err != nil {
-		return errorReply(nil, textUnavailable(err))
-	}
-	defer c.s.upstream.Release(c.ident, conn)
-	call := upstream.NewCall()
-	for n, request := range [][]byte{command("MULTI"), slices.Concat(raw, command("DISCARD"))} { // not in one: MULTI may be denied
-		if err = conn.Send(call, n+1, request); err == nil {
-			err = call.Wait()
-		}
+// anyKey returns some key in Redis that is not the proxy's, nil if there is none.
+func anyKey(ctx context.Context, db *redis.Client) ([]byte, error) {
+	for cursor := uint64(0); ; {
+		keys, next, err := db.Scan(ctx, cursor, "", 1000).Result()
 		if err != nil {
-			return errorReply(nil, textUnavailable(err))
+			return nil, unavailableError{fmt.Errorf("look for a key: %w", err)}
 		}
-		if reply := call.Reply(0); resp.IsError(reply) {
-			return reply
+		for _, key := range keys {
+			if !keyspace.Own([]byte(key)) {
+				return []byte(key), nil
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return nil, nil
 		}
 	}
-	return nil
-}
-
-// forget makes the sessions of some databases unknown and their metadata obsolete.
-func (s *Server) forget(hit func(db int) bool) {
-	s.sessions.table.Range(func(sh *shard, it *item) bool {
-		g := &it.Value
-		if hit(s.sessions.dbOf(it.Key)) && g.state == resident {
-			g.state = unknown
-			sh.Unlist(it)
-			if g.more != nil { // what was dirty stays so: it may have been written after the flush
-				g.more.doubtLocked()
-			}
-		} else if hit(s.sessions.dbOf(it.Key)) && g.state == evicted {
-			g.state = unknown
-		}
-		return true
-	})
-	s.meta.forgetDBs(hit)
 }

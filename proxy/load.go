@@ -57,19 +57,27 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 //
 //	R1  Only what is absent in Redis is written, each key atomically, so a value that is there is never replaced.
 //	R2  The session becomes resident only if Redis is still the same run at the end; otherwise what was written may be gone.
-//	R3  The residency entry is written after the keys: a proxy killed in between finds no entry and restores again.
+//	R3  The residency entry is written after the keys, or in one script with them that writes it last: a proxy killed in
+//	    between finds no entry and restores again.
 //	R4  FLUSHALL and its like come before the reading of Postgres or after the end of the flight: they find the session
 //	    resident and make it unknown, or what they have flushed is not read.
 //
 // It makes no room itself when Redis is full: eviction needs the lock that is held here.
-func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Run) (int, error) {
+func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Run) (_ int, err error) {
 	id := s.sessions.id(r.it.Key)
 	if err := s.meta.prepare(ctx, id.DB, run); err != nil {
 		return 0, fmt.Errorf("load session %q: %w", id, err)
 	}
 	s.flushing.RLock()
 	defer s.flushing.RUnlock()
-	snap, err := s.store.Load(ctx, id, time.Now().UnixMilli())
+	in := &filling{s: s, ctx: ctx, r: r, to: newFiller(ctx, s.control.db(id.DB))}
+	defer func() {
+		if err != nil {
+			in.to.abandon()
+		}
+	}()
+	in.expect()
+	snap, err := s.store.LoadParts(ctx, id, time.Now().UnixMilli(), in.part)
 	poison, err := splitPoison(err)
 	if err != nil {
 		return 0, fmt.Errorf("load session %q from Postgres: %w", id, err)
@@ -79,19 +87,13 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 	}
 	if snap.FromSource {
 		snap.Keys = s.sourceKeys(id, snap.Keys)
+	}
+	if snap.FromSource && !s.sessions.off {
 		if err := s.markSource(ctx, r, id.DB, snap.Keys); err != nil {
 			return 0, fmt.Errorf("restore session %q: %w", id, err)
 		}
 	}
-	size := sizeOf(snap.Keys)
-	s.policy.makeRoom(ctx, size)
-	s.barrier("restore-before-fill")
-	if err := s.fill(ctx, id.DB, snap.Keys, poison); err != nil {
-		return 0, fmt.Errorf("restore session %q: %w", id, err)
-	}
-	s.barrier("restore-filled")
-	s.arrive(r, snap, size, run, poison)
-	if err := s.meta.enter(ctx, r); err != nil {
+	if err := in.complete(id, snap, run, poison); err != nil {
 		return 0, fmt.Errorf("restore session %q: %w", id, err)
 	}
 	s.barrier("restore-entered")
@@ -99,18 +101,7 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 		return 0, err
 	}
 	r.endFlight(fl, resident, nil)
-	return len(snap.Keys), nil
-}
-
-func (s *Server) fill(ctx context.Context, db int, keys []session.Key, poison map[string]string) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	bad, err := fillKeys(ctx, s.control.db(db), keys)
-	for key, why := range bad {
-		poison[key] = why
-	}
-	return err
+	return in.keys, nil
 }
 
 // arrive writes what the restore has found into the session's record; the state stays loading until the flight ends.
@@ -134,7 +125,10 @@ func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.R
 				"session", s.sessions.id(r.it.Key), "key", key, "reason", why)
 		}
 	}
-	if snap.FromSource {
+	switch {
+	case s.sessions.off:
+		s.arriveOffLocked(r, snap)
+	case snap.FromSource:
 		s.dirtySourceLocked(r, snap.Keys)
 	}
 	if len(d.dirty)+len(d.marks) > 0 { // changes of a run that is over: what came back is compared with Postgres once more

@@ -126,6 +126,8 @@ func (m *meta) prepareNow(ctx context.Context, db int) error {
 		p.Set(ctx, runKey, id, 0)
 		if m.adopted(db) { // it was empty when the proxy came, or adopted: the next proxy need not scan it
 			p.Set(ctx, adoptedKey, m.sessions.adoptionMark(id), 0)
+		} else if m.sessions.off {
+			p.Set(ctx, adoptedKey, offPending, 0) // O7
 		}
 		return nil
 	})
@@ -155,6 +157,11 @@ func (m *meta) enter(ctx context.Context, r ref) error {
 	if err != nil {
 		return fmt.Errorf("note residency in Redis: %w", err)
 	}
+	return m.entered(id, n)
+}
+
+// entered looks at what a script that writes an entry has answered.
+func (m *meta) entered(id session.ID, n int) error {
 	if n == 0 { // restarted, or emptied by the side door: the entries have to be prepared anew
 		m.forgetDBs(func(db int) bool { return db == id.DB })
 		return errStaleRun

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"crypto/rand"
+	"slices"
 
 	"credproxy/internal/resp"
 	"credproxy/keyspace"
@@ -14,15 +15,23 @@ import (
 
 // relaying reports whether replies go to the client directly from the reader of its own connection.
 func (c *client) relaying() bool {
-	return c.own != nil && (c.tracking || c.monitor || c.subs.Load()+c.shards.Load() > 0)
+	return c.own != nil && (c.tracking && c.redirect == 0 && c.ident.Proto == 3 || c.monitor || c.subscribed())
 }
+
+func (c *client) subscribed() bool { return c.subs.Load()+c.shards.Load() > 0 }
+
+// onlyListens reports whether the client may do little but subscribe and unsubscribe.
+func (c *client) onlyListens() bool { return c.ident.Proto == 2 && c.subscribed() }
 
 func isSubscription(cmd *keyspace.Command) bool { return cmd != nil && cmd.Has(keyspace.PubSub) }
 
-func (c *client) cmdSubscribe(cmd *keyspace.Command, _ [][]byte, raw []byte) {
+func (c *client) cmdSubscribe(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	if err := c.takeOwn(); err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
 		return
+	}
+	if cmd.Name == "SUBSCRIBE" && slices.ContainsFunc(args[1:], func(a []byte) bool { return string(a) == invalidations }) {
+		c.listen()
 	}
 	c.watchOwn()
 	c.relay(raw)
@@ -102,7 +111,11 @@ func (c *client) sendRelayed(wait func() error) {
 	}
 	flush()
 	for i := range c.g.entries {
-		c.finish(&c.g.entries[i], c.g.entries[i].local, nil)
+		e := &c.g.entries[i]
+		if e.local == nil {
+			c.finishLost(e, c.call.Err())
+		}
+		c.finish(e, e.local, nil)
 	}
 }
 
@@ -137,40 +150,6 @@ func (c *client) countSubscriptions(frame []byte) {
 	}
 }
 
-// cmdClientTracking needs RESP3: the invalidations come on the same connection.
-func (c *client) cmdClientTracking(_ *keyspace.Command, args [][]byte, raw []byte) {
-	on := bytes.EqualFold(args[2], []byte("on"))
-	if !on && !c.tracking {
-		c.pass(raw)
-		return
-	}
-	if c.ident.Proto != 3 {
-		c.emit(errorReply(nil, "ERR credproxy: CLIENT TRACKING needs RESP3 (HELLO 3): REDIRECT to another connection is not supported"))
-		return
-	}
-	if err := c.takeOwn(); err != nil {
-		c.emit(errorReply(nil, textUnavailable(err)))
-		return
-	}
-	c.watchOwn()
-	reply := c.ask(raw)
-	if !resp.IsError(reply) {
-		c.tracking = on
-	}
-	c.emit(reply)
-	c.own.Relay(c.relaying())
-	c.giveBack()
-}
-
-// cmdClientOwn passes on what is about tracking; without tracking Redis's answer is the same on any connection.
-func (c *client) cmdClientOwn(_ *keyspace.Command, _ [][]byte, raw []byte) {
-	if c.relaying() {
-		c.relay(raw)
-		return
-	}
-	c.pass(raw)
-}
-
 // cmdMonitor turns the connection into a stream of what Redis executes, the proxy's own commands included.
 func (c *client) cmdMonitor(_ *keyspace.Command, _ [][]byte, raw []byte) {
 	if c.tx != nil || c.watching {
@@ -182,6 +161,7 @@ func (c *client) cmdMonitor(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		return
 	}
 	c.monitor = true
+	c.setInfo(func(i *clientInfo) { i.monitor = true })
 	c.watchOwn()
 	c.own.Relay(true)
 	c.toOwn(raw)

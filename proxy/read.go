@@ -37,8 +37,8 @@ const (
 	// maxFieldName is the longest field name that Postgres' index takes, in bytes; a hash with a longer one is kept as DUMP.
 	maxFieldName = 2000
 	// scanHashFrom is from how many fields on a hash is read in slices, so that one HGETALL does not hold up everyone else.
-	scanHashFrom = 2048
-	scanHashStep = 1024
+	scanHashFrom = 1024
+	scanHashStep = 256
 )
 
 // readKeys reads keys in few round trips, whatever their number: what they are and how large, and their values.
@@ -60,6 +60,7 @@ type head struct {
 	fields  *redis.SliceCmd
 	text    *redis.StringCmd
 	all     *redis.MapStringStringCmd
+	still   *redis.IntCmd // the expiry once more, after the value
 	isLarge bool
 }
 
@@ -193,23 +194,24 @@ func (r *reader) readSlice(ctx context.Context, from, to int) error {
 		for i := from; i < to; i++ {
 			k, h := r.keys[i], &r.heads[i]
 			if r.out[i].change.Op == session.Patch && len(k.fields) > 0 {
-				any = true
 				h.fields = p.HMGet(ctx, k.key, k.fields...)
-			}
-			if !r.whole(i) {
+			} else if !r.whole(i) {
 				continue
 			}
 			any = true
-			switch r.out[i].change.Type {
-			case session.String:
+			switch {
+			case h.fields != nil:
+			case r.out[i].change.Type == session.String:
 				h.text = p.Get(ctx, k.key)
-			case session.Hash:
+			case r.out[i].change.Type == session.Hash:
 				if h.isLarge = h.len.Val() > scanHashFrom; !h.isLarge {
 					h.all = p.HGetAll(ctx, k.key)
 				}
 			default:
 				h.text = p.Dump(ctx, k.key)
 			}
+			h.still = redis.NewIntCmd(ctx, "PEXPIRETIME", k.key)
+			_ = p.Process(ctx, h.still) // queues it
 		}
 	})
 	if err != nil || !any {
@@ -222,8 +224,27 @@ func (r *reader) readSlice(ctx context.Context, from, to int) error {
 		case r.heads[i].fields != nil:
 			r.takeFields(i)
 		}
+		r.takeExpiry(i)
 	}
 	return nil
+}
+
+// takeExpiry takes the earlier of the expiries before and after the value was read. They differ when the key was written in
+// between: it is dirty again then, but were it the last that Postgres hears of it, a value must not outlive its own expiry.
+func (r *reader) takeExpiry(i int) {
+	h, c := &r.heads[i], &r.out[i].change
+	if h.still == nil || c.Op == session.Delete {
+		return
+	}
+	at, err := h.still.Result()
+	switch {
+	case err != nil:
+		r.out[i].again = true
+	case at == -2: // there is no such key any more
+		c.Op = session.Delete
+	case at > 0 && (c.ExpireAt == 0 || at < c.ExpireAt):
+		c.ExpireAt = at
+	}
 }
 
 func (r *reader) takeValue(i int) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,8 +25,17 @@ func (s *Server) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, db := range dbs {
-		if err := s.recoverDB(ctx, db, run); err != nil {
+	found := make([]int, len(dbs))
+	for i, db := range dbs {
+		if found[i], err = s.recoverResident(ctx, db, run); err != nil {
+			return fmt.Errorf("recover database %d: %w", db, err)
+		}
+	}
+	if err := s.recoverAway(ctx, run); err != nil {
+		return err
+	}
+	for i, db := range dbs {
+		if err := s.recoverMarked(ctx, db, run, found[i]); err != nil {
 			return fmt.Errorf("recover database %d: %w", db, err)
 		}
 	}
@@ -33,17 +43,17 @@ func (s *Server) recover(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) recoverDB(ctx context.Context, db int, run upstream.Run) error {
+// recoverResident returns how many sessions of a database are resident.
+func (s *Server) recoverResident(ctx context.Context, db int, run upstream.Run) (int, error) {
 	same, err := s.meta.sameRun(ctx, db)
-	if err != nil {
-		return err
+	if err != nil || !same {
+		return 0, err
 	}
-	n := 0
-	if same {
-		if n, err = s.recoverHeat(ctx, db, run); err != nil {
-			return err
-		}
-	}
+	return s.recoverHeat(ctx, db, run)
+}
+
+// recoverMarked makes the marked keys of a database dirty, where n sessions are resident, and prepares it for this process.
+func (s *Server) recoverMarked(ctx context.Context, db int, run upstream.Run, n int) error {
 	marks, err := s.recoverMarks(ctx, db)
 	if err != nil {
 		return err
@@ -65,7 +75,7 @@ func (s *Server) recoverHeat(ctx context.Context, db int, run upstream.Run) (int
 	if err != nil {
 		return 0, fmt.Errorf("read sessions from Redis: %w", err)
 	}
-	n := 0
+	n, off := 0, s.sessions.off || slices.Contains(s.adopter.formerOff, db) // then recoverAway says which are not
 	for _, cmd := range cmds {
 		for field, value := range cmd.(*redis.MapStringStringCmd).Val() {
 			id, ok := splitHeatField(db, field)
@@ -75,7 +85,7 @@ func (s *Server) recoverHeat(ctx context.Context, db int, run upstream.Run) (int
 			}
 			r := s.add(id, heat)
 			r.sh.Lock()
-			r.it.Value.state, r.it.Value.run = resident, run
+			r.it.Value.state, r.it.Value.run, r.it.Value.away = resident, run, off
 			r.sh.Unlock()
 			n++
 		}
@@ -116,11 +126,16 @@ func (s *Server) recoverMarks(ctx context.Context, db int) (int, error) {
 		return 0, fmt.Errorf("read marks from Redis: %w", err)
 	}
 	n := 0
+	var stray []any
 	for key, gen := range marks {
 		identity, ok := s.sessions.match(nil, db, []byte(key))
 		if !ok {
 			s.log.Warn("a key of no configured keyspace was not saved by the earlier process; it stays in Redis as it is",
 				"db", db, "key", key)
+			continue
+		}
+		if s.sessions.off && !s.isKept(identity) {
+			stray = append(stray, key, gen)
 			continue
 		}
 		r := s.add(s.sessions.id(string(identity)), session.Heat{LastAccess: nowMilli()})
@@ -134,7 +149,7 @@ func (s *Server) recoverMarks(ctx context.Context, db int) (int, error) {
 		r.sh.Unlock()
 		n++
 	}
-	return n, nil
+	return n, s.meta.unmark(ctx, db, stray)
 }
 
 // listEvicted puts the sessions that only Postgres has into the table, so that they show in listings with their heat. It runs

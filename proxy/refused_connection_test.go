@@ -18,7 +18,7 @@ func TestRefusedConnectionIsNoAnswer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	open := func() *control {
-		c := newControl(UpstreamConfig{Address: server.Addr()}, upstream.NewRuns(func(upstream.Run, string) {}))
+		c := newControl(UpstreamConfig{Address: server.Addr()}, &upstream.Dialer{Address: server.Addr()}, upstream.NewRuns(func(upstream.Run, string) {}))
 		t.Cleanup(c.close)
 		return c
 	}
@@ -34,7 +34,7 @@ func TestRefusedConnectionIsNoAnswer(t *testing.T) {
 	})
 
 	key := session.Key{Name: "k", Type: session.String, Value: []byte("v")}
-	if _, err := fillKeys(ctx, fresh.db(0), []session.Key{key}); err == nil {
+	if err := newFiller(ctx, fresh.db(0)).finish([]session.Key{key}); err == nil {
 		t.Error("a key that was never sent passes for restored")
 	}
 	if got, err := readKeys(ctx, fresh.db(0), []wanted{{key: "k"}}, false); err == nil {

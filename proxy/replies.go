@@ -11,6 +11,7 @@ import (
 // Every error text that the proxy itself gives to a client. Texts that Redis also gives are Redis's own, to the letter.
 const (
 	textNoAuth        = "NOAUTH Authentication required."
+	textWrongPass     = "WRONGPASS invalid username-password pair or user is disabled."
 	textExecNoAuth    = "EXECABORT Transaction discarded because of: NOAUTH Authentication required."
 	textExecAbort     = "EXECABORT Transaction discarded because of previous errors."
 	textExecArity     = "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
@@ -25,16 +26,24 @@ const (
 	textInvalidDB     = "ERR invalid DB index"
 	textInvalidCursor = "ERR invalid cursor"
 	textClientName    = "ERR Client names cannot contain spaces, newlines or special characters."
+	textKillID        = "ERR client-id should be greater than 0"
 	textNoSuchClient  = "ERR No such client"
 	textOwnKey        = "NOPERM credproxy: keys that start with \"credproxy:\" belong to the proxy"
-	textShutdown      = "ERR credproxy: shutting down"
-	textInternal      = "ERR credproxy: internal error, the connection is closed"
+	textProtected     = "DENIED credproxy runs in protected mode: it asks for no password, so it serves clients of its own machine only. " +
+		"Set a password (auth in the proxy's configuration, or requirepass in Redis) or tls with client_ca; " +
+		"where only friends can reach the port, protected_mode = false."
+	textShutdown = "ERR credproxy: shutting down"
+	textInternal = "ERR credproxy: internal error, the connection is closed"
 )
 
 var errShuttingDown = errors.New("the proxy is shutting down")
 
 func textDenied(name string) string {
 	return fmt.Sprintf("NOPERM credproxy: %s is denied by the configuration (deny)", strings.ReplaceAll(name, "|", " "))
+}
+
+func textNotAdmin(name string) string {
+	return fmt.Sprintf("NOPERM credproxy: CREDPROXY %s is for the users that the configuration names (admin users)", name)
 }
 
 func textFlushDenied(name string) string {

@@ -23,8 +23,11 @@ const childEnv = "CREDPROXY_TEST_CHILD"
 
 // childSpec is the environment of a proxy in a process of its own.
 type childSpec struct {
-	Redis, DSN string
-	Interval   time.Duration
+	Redis, DSN, Source string
+	Interval           time.Duration
+	Mode               proxy.SyncMode
+	DieAfter           string // "save" or "stubs": the commit after which it is killed
+	Armed              string // a file; it is not killed before that exists
 }
 
 // runChildProxy serves until it is killed. It says its address on stdout.
@@ -41,13 +44,26 @@ func serveChild(text string) error {
 		return err
 	}
 	ctx := context.Background()
-	store, err := restore.Open(ctx, restore.Config{DSN: spec.DSN})
+	store, err := restore.Open(ctx, restore.Config{DSN: spec.DSN, Source: spec.Source})
 	if err != nil {
 		return err
 	}
 	cfg := baseConfig()
-	cfg.Upstream.Address, cfg.Sync.Interval = spec.Redis, spec.Interval
-	server, err := proxy.New(cfg, store)
+	cfg.Upstream.Address, cfg.Sync.Interval, cfg.Sync.Mode = spec.Redis, spec.Interval, spec.Mode
+	die := func() error {
+		if _, err := os.Stat(spec.Armed); err != nil {
+			return nil
+		}
+		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	bent := &bend{}
+	switch spec.DieAfter {
+	case "save":
+		bent.afterSave = die
+	case "stubs":
+		bent.afterStubs = die
+	}
+	server, err := proxy.New(cfg, &bentStore{Store: store, bend: bent})
 	if err != nil {
 		return err
 	}
@@ -62,7 +78,7 @@ func serveChild(text string) error {
 // and e.wire go to it.
 func (e *env) startChild(interval time.Duration) (addr string, kill func()) {
 	e.t.Helper()
-	spec, err := json.Marshal(childSpec{e.redis.Addr(), e.dsn, interval})
+	spec, err := json.Marshal(childSpec{e.redis.Addr(), e.dsn, e.source, interval, e.cfg.Sync.Mode, e.dieAfter, e.armed})
 	must(e.t, err)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+string(spec))
@@ -71,6 +87,7 @@ func (e *env) startChild(interval time.Duration) (addr string, kill func()) {
 	out, err := cmd.StdoutPipe()
 	must(e.t, err)
 	must(e.t, cmd.Start())
+	e.childPID = cmd.Process.Pid
 	killed := false
 	kill = func() {
 		if !killed {

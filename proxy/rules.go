@@ -15,6 +15,9 @@ type rules struct {
 	flush   FlushPolicy
 	wait    time.Duration
 	through bool
+	own     passwords // nil: Redis judges AUTH
+	admins  []string  // who may run the CREDPROXY commands that change something; nil: everyone
+	open    bool      // clients of other machines are served also without a password
 }
 
 const (
@@ -24,7 +27,8 @@ const (
 
 func newRules(t *keyspace.Table, cfg Config) *rules {
 	r := &rules{deny: map[string]bool{}, verdict: make([]atomic.Uint32, t.Len()), flush: cfg.Flush, wait: cfg.Sync.Wait,
-		through: cfg.Sync.Mode == SyncThrough}
+		through: cfg.Sync.Mode == SyncThrough, own: newPasswords(cfg.Exposure.Passwords), admins: cfg.Exposure.Admins,
+		open: !cfg.Exposure.Protected}
 	for _, name := range cfg.Deny {
 		r.deny[strings.Join(strings.Fields(strings.ToUpper(name)), "|")] = true
 	}
@@ -42,6 +46,23 @@ func (r *rules) denies(c *keyspace.Command) bool {
 		r.verdict[c.Index].Store(v)
 	}
 	return v == denied
+}
+
+// denied reports whether the client is refused a command, also one that the table does not know: a subcommand newer than the
+// table is denied with its container.
+func (c *client) denied(cmd *keyspace.Command, args [][]byte) bool {
+	if cmd == nil {
+		cmd = c.s.table.Lookup(args[:min(len(args), 1)])
+	}
+	return cmd != nil && c.rules.denies(cmd)
+}
+
+// nameOf is how messages call a command.
+func nameOf(cmd *keyspace.Command, args [][]byte) string {
+	if cmd != nil {
+		return cmd.Name
+	}
+	return strings.ToUpper(string(args[0]))
 }
 
 func (r *rules) judge(c *keyspace.Command) uint32 {

@@ -41,7 +41,8 @@ const saveTimeout = 30 * time.Second
 // maxSaveBackoff is the longest pause between two attempts while Postgres is away.
 const maxSaveBackoff = 5 * time.Second
 
-// run saves every interval, or sooner when somebody waits, until ctx ends.
+// run saves every interval, or sooner when somebody waits, until ctx ends. The interval runs from the start of one pass to the start
+// of the next: what the one has come too late for is then no older when the next takes it.
 func (v *saver) run(ctx context.Context, interval time.Duration) {
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
@@ -53,12 +54,14 @@ func (v *saver) run(ctx context.Context, interval time.Duration) {
 		case <-timer.C:
 		case <-v.queue.kick:
 		}
+		begun := time.Now()
 		if err := v.pass(ctx); err != nil {
 			backoff = min(backoff*2, maxSaveBackoff)
-		} else {
-			backoff = interval
+			timer.Reset(backoff)
+			continue
 		}
-		timer.Reset(backoff)
+		backoff = interval
+		timer.Reset(interval - time.Since(begun)) // at once if the pass took longer
 	}
 }
 
@@ -149,7 +152,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 	g := &r.it.Value
 	g.queued = false
 	d := g.more
-	if d == nil || (len(d.dirty) == 0 && len(d.marks) == 0) {
+	if d == nil || (len(d.dirty) == 0 && len(d.marks) == 0 && !d.grown) {
 		return nil
 	}
 	if g.orphaned(run) {
@@ -180,7 +183,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		v.queue.addLocked(r)
 	}
 	j.heat = session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes}
-	d.saving = j.done
+	d.saving, d.grown = j.done, false
 	return j
 }
 

@@ -62,16 +62,13 @@ func (v *saver) sync(ctx context.Context) (int64, error) {
 		seq uint64
 	}
 	var places []place
-	for _, fl := range v.evictions() { // they save too, or put back what they have taken
-		select {
-		case <-fl.done:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
 	v.s.sessions.table.Range(func(sh *shard, it *item) bool {
 		d := it.Value.more
-		if it.Value.state == resident && d != nil && (len(d.dirty) > 0 || d.saving != nil) {
+		switch {
+		case d == nil:
+		case it.Value.state == evicting: // it saves too, or puts back what it has taken
+			places = append(places, place{ref{sh, it}, d.dirtySeq})
+		case it.Value.state == resident && (len(d.dirty) > 0 || d.saving != nil):
 			places = append(places, place{ref{sh, it}, d.dirtySeq})
 		}
 		return true
@@ -82,17 +79,6 @@ func (v *saver) sync(ctx context.Context) (int64, error) {
 		}
 	}
 	return v.saved.Load() - before, nil
-}
-
-// evictions lists the evictions that are under way.
-func (v *saver) evictions() (flights []*flight) {
-	v.s.sessions.table.Range(func(_ *shard, it *item) bool {
-		if it.Value.state == evicting {
-			flights = append(flights, it.Value.more.flight)
-		}
-		return true
-	})
-	return flights
 }
 
 // lag returns how long the oldest unsaved change has waited, in milliseconds.

@@ -1,6 +1,10 @@
 package proxy
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +58,8 @@ type scanOptions struct {
 	typ   string
 }
 
-func parseScan(args [][]byte) (o scanOptions, ok bool) {
+// scanOptionsOf reads them; not ok: Redis would not take them, or is newer than this.
+func scanOptionsOf(args [][]byte) (o scanOptions, ok bool) {
 	o.count = 10
 	for ; len(args) >= 2; args = args[2:] {
 		switch strings.ToUpper(string(args[0])) {
@@ -75,49 +80,39 @@ func parseScan(args [][]byte) (o scanOptions, ok bool) {
 	return o, len(args) == 0
 }
 
-func (c *client) cmdScan(_ *keyspace.Command, args [][]byte, raw []byte) {
+// parseScan reads a SCAN; l.plain: Redis will say what is wrong with it.
+func (l *listing) parseScan(args [][]byte) {
 	v, err := strconv.ParseUint(string(args[1]), 10, 64)
-	o, ok := parseScan(args[2:])
-	if err != nil || !ok {
-		c.pass(raw) // Redis says what is wrong
+	o, ok := scanOptionsOf(args[2:])
+	if l.plain = err != nil || !ok; l.plain {
 		return
 	}
-	cur := decodeCursor(v, nowMilli())
-	if cur.stored {
-		c.scanStored(cur, o)
-		return
-	}
-	args = append([][]byte{}, args...)
-	args[1] = strconv.AppendUint(nil, cur.inner, 10)
-	reply, err := c.roundTrip(resp.AppendCommandBytes(nil, args))
-	if err != nil {
-		c.emit(errorReply(nil, textUnavailable(err)))
-		return
-	}
-	c.emit(scanReply(reply, cur))
+	o.match = bytes.Clone(o.match)
+	l.cursor, l.scan, l.first = decodeCursor(v, nowMilli()), o, v == 0
 }
 
-// scanReply takes the proxy's own keys out of Redis's answer and wraps the cursor.
-func scanReply(reply []byte, cur scanCursor) []byte {
-	v, _, err := resp.Parse(reply)
-	if err != nil || len(v.Elems) != 2 {
-		return reply
-	}
-	inner, err := strconv.ParseUint(string(v.Elems[0].Str), 10, 64)
-	if err != nil || inner >= 1<<scanInner {
-		return errorReply(nil, "ERR credproxy: Redis's cursor is larger than the proxy can pass on")
-	}
-	cur.inner = inner
-	if inner == 0 {
-		cur.stored = true
-	}
+// page answers SCAN. Where Redis's part ends, the stored part begins, so that nobody comes back for an empty page.
+func (l *listing) page(ctx context.Context, v resp.Value) ([]byte, error) {
 	var keys []string
-	for i := range v.Elems[1].Elems {
-		if key := v.Elems[1].Elems[i].Str; !keyspace.Own(key) {
-			keys = append(keys, string(key))
+	if !l.cursor.stored {
+		if len(v.Elems) != 2 {
+			return nil, unavailableError{errors.New("the answer to SCAN is no pair")}
 		}
+		inner, err := strconv.ParseUint(string(v.Elems[0].Str), 10, 64)
+		if err != nil || inner >= 1<<scanInner {
+			return nil, unavailableError{errors.New("the cursor of Redis is larger than the proxy can pass on")}
+		}
+		for i := range v.Elems[1].Elems {
+			if key := v.Elems[1].Elems[i].Str; !keyspace.Own(key) {
+				keys = append(keys, string(key))
+			}
+		}
+		if l.cursor.inner = inner; inner != 0 {
+			return appendScan(l.cursor.encode(), keys), nil
+		}
+		l.cursor.stored = true
 	}
-	return appendScan(cur.encode(), keys)
+	return l.storedPage(ctx, keys)
 }
 
 func appendScan(cursor uint64, keys []string) []byte {
@@ -126,37 +121,37 @@ func appendScan(cursor uint64, keys []string) []byte {
 	return appendStrings(b, keys)
 }
 
-// scanStored answers from Postgres. A page holds COUNT keys before MATCH and TYPE are applied, as in Redis; pages without
-// any key outside Redis are passed over within reason.
-func (c *client) scanStored(cur scanCursor, o scanOptions) {
-	ctx, cancel := c.listContext()
-	defer cancel()
+// storedPage adds stored keys. A page holds COUNT keys before MATCH and TYPE are applied, as in Redis; pages without any key
+// outside Redis are passed over within reason.
+func (l *listing) storedPage(ctx context.Context, inRedis []string) ([]byte, error) {
+	keys := inRedis
+	o, cur := &l.scan, &l.cursor
 	limit := min(max(o.count, 100), listPage)
-	wanted := func(e *session.Entry) bool {
-		return (o.match == nil || matches(o.match, e.Key)) && (o.typ == "" || o.typ == e.Type.String())
+	wanted := func(e *session.Entry) bool { return o.match == nil || matches(o.match, e.Key) }
+	since := cur.start * int64(time.Millisecond)
+	if l.first {
+		since = l.since // the cursor knows the time of its scan's start to 4 s only
 	}
-	var keys []string
 	for range 10 {
-		page, err := c.s.page(ctx, c.ident.DB, int64(cur.inner), limit)
+		page, err := l.c.s.page(ctx, l.db, int64(cur.inner), limit)
 		if err != nil {
-			c.emit(errorReply(nil, textTryAgain(err)))
-			return
+			return nil, err
 		}
-		found, err := c.s.missed(ctx, c.ident.DB, page, cur.start*int64(time.Millisecond), wanted)
+		found, err := l.c.s.missed(ctx, l.db, page, since, o.typ, wanted)
 		if err != nil {
-			c.emit(errorReply(nil, textTryAgain(err)))
-			return
+			return nil, err
 		}
 		for _, e := range found {
-			keys = append(keys, e.Key)
+			if !slices.Contains(inRedis, e.Key) { // it has just come back
+				keys = append(keys, e.Key)
+			}
 		}
 		if len(page) < limit {
-			c.emit(appendScan(0, keys))
-			return
+			return appendScan(0, keys), nil
 		}
-		if cur.inner = uint64(page[len(page)-1].Pos); len(keys) > 0 {
+		if cur.inner = uint64(page[len(page)-1].Pos); len(found) > 0 {
 			break
 		}
 	}
-	c.emit(appendScan(cur.encode(), keys))
+	return appendScan(cur.encode(), keys), nil
 }

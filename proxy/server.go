@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +38,7 @@ type Server struct {
 	adopter  *adopter
 	alarms   *alarms
 	stats    stats
+	certs    certificates
 	greeting greeting
 	learned  learned
 	clients  clients
@@ -77,15 +77,20 @@ func New(cfg Config, store Store) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Logger, store: store, table: keyspace.NewTable(), sessions: table,
 		loads: make(chan struct{}, maxLoads), started: time.Now(),
 		drained: make(chan struct{}), orphans: make(chan struct{}, 1)}
+	table.off = cfg.Sync.Mode == SyncOff
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.runs = upstream.NewRuns(func(run upstream.Run, id string) {
 		if run > 1 {
 			s.log.Warn("Redis was restarted: sessions are restored from Postgres when they are touched", "run_id", id)
 		}
 	})
-	s.control = newControl(cfg.Upstream, s.runs)
-	s.upstream = upstream.New(cfg.Upstream.Address, s.runs, s.control.askRun)
 	s.alarms = newAlarms(s.log)
+	if err := s.openCerts(); err != nil {
+		return nil, err
+	}
+	dialer := s.dialer()
+	s.control = newControl(cfg.Upstream, dialer, s.runs)
+	s.upstream = upstream.New(dialer, s.runs, s.control.askRun)
 	s.meta = newMeta(s.control, s.sessions, s.runs, s.log)
 	s.saver = &saver{s: s, bound: cmp.Or(cfg.Sync.MaxUnsaved, defaultUnsaved)}
 	s.saver.queue.kick = make(chan struct{}, 1)
@@ -112,48 +117,13 @@ func (s *Server) Listen(ctx context.Context) error {
 	if err := s.recover(ctx); err != nil {
 		return fmt.Errorf("recover state from Redis: %w", err)
 	}
-	ln, err := listen(s.cfg.Listen)
+	ln, err := listen(s.cfg.Listen, s.cfg.Exposure.SocketMode)
 	if err != nil {
 		return err
 	}
 	s.front = redcon.NewServerNetwork("", "", s.handle, s.accept, s.closed)
-	s.listener = resp.NewListener(ln, resp.ListenerConfig{
-		Limits: resp.DefaultLimits(), MaxClients: s.cfg.MaxClients, WriteTimeout: time.Minute,
-		OnAcceptError: func(err error) {
-			if s.alarms.raise("accept") {
-				s.log.Error("clients cannot be accepted", "error", err)
-			}
-		},
-	})
+	s.listener = resp.NewListener(ln, s.listenerConfig())
 	return nil
-}
-
-func listen(address string) (net.Listener, error) {
-	network := "tcp"
-	if path, ok := strings.CutPrefix(address, "unix://"); ok {
-		network, address = "unix", path
-		if err := removeStaleSocket(path); err != nil {
-			return nil, err
-		}
-	}
-	ln, err := net.Listen(network, address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return ln, nil
-}
-
-// removeStaleSocket deletes the socket of a process that is gone.
-func removeStaleSocket(path string) error {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode()&os.ModeSocket == 0 {
-		return nil // Listen says what is wrong
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return fmt.Errorf("listen on %s: another process is listening there", path)
-	}
-	return os.Remove(path)
 }
 
 // Addr is where clients connect.
@@ -209,6 +179,7 @@ func (s *Server) begin() bool {
 		}
 	})
 	s.policy.wake()
+	s.saver.queue.wake() // what an earlier process has left unsaved has waited long enough
 	return true
 }
 
@@ -314,8 +285,8 @@ func (s *Server) Ready(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// Reload applies the parts of cfg that can change while running: memory, wait, deny, flush and added keyspaces. It returns
-// the names of settings that differ and need a restart.
+// Reload applies the parts of cfg that can change while running: memory, wait, deny, flush, passwords, admins and added
+// keyspaces. It returns the names of settings that differ and need a restart.
 func (s *Server) Reload(cfg Config) (ignored []string, err error) {
 	if err := cfg.Memory.Budget.Validate(); err != nil {
 		return nil, err
@@ -324,12 +295,19 @@ func (s *Server) Reload(cfg Config) (ignored []string, err error) {
 		return nil, err
 	}
 	s.policy.setConfig(cfg.Memory)
+	ownBefore, own := s.cfg.Exposure.Passwords, cfg.Exposure.Passwords
+	if (own == nil) != (ownBefore == nil) {
+		cfg.Exposure.Passwords = ownBefore // clients who are connected travel as the users that they were then
+	}
 	s.rules.Store(newRules(s.table, cfg))
 	for _, d := range []struct {
 		name    string
 		differs bool
 	}{
 		{"listen", cfg.Listen != s.cfg.Listen},
+		{"listen_mode", cfg.Exposure.SocketMode != s.cfg.Exposure.SocketMode},
+		{"tls", cfg.Exposure.TLS != s.cfg.Exposure.TLS},
+		{"auth", (own == nil) != (ownBefore == nil)},
 		{"maxclients", cfg.MaxClients != s.cfg.MaxClients},
 		{"upstream", cfg.Upstream != s.cfg.Upstream},
 		{"restore.sync", cfg.Sync.Mode != s.cfg.Sync.Mode},

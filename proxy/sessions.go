@@ -22,7 +22,7 @@ const (
 	loading               // a restore is under way
 	resident              // every key of it is in Redis
 	evicting              // being taken out; the outcome comes within milliseconds
-	evicted               // none of its keys is in Redis, all are in Postgres
+	evicted               // none of its keys is in Redis, all are in Postgres, be it in the application's tables
 )
 
 var stateNames = [...]string{"unknown", "loading", "resident", "evicting", "evicted"}
@@ -35,6 +35,7 @@ type gate struct {
 	busy   int32        // commands in flight, open transactions, watched keys, blocked clients
 	state  state
 	pinned bool
+	away   bool    // sync = "off": the application's tables hold it, nothing of it is saved (off.go)
 	queued bool    // stands in the saver's queue
 	fresh  bool    // made by a touch: its heat of earlier days has not been read yet
 	loaded int64   // when it last became resident, unix nanoseconds
@@ -53,6 +54,8 @@ type detail struct {
 	dirtySeq uint64               // rises with every change
 	savedSeq uint64               // changes up to here are in Postgres
 	saved    chan struct{}        // closed when savedSeq rises or nothing is left to save; nil if nobody waits
+	names    map[string]struct{}  // keys that a session which is away may have (O5)
+	grown    bool                 // it is away and was written to: its size is to be measured
 }
 
 // flight is one restore or eviction that others may wait for.
@@ -85,7 +88,7 @@ func (g *gate) detailLocked() *detail {
 func (g *gate) restLocked() {
 	d := g.more
 	if d != nil && d.flight == nil && len(d.dirty) == 0 && len(d.marks) == 0 && len(d.held) == 0 && d.saving == nil &&
-		len(d.poison) == 0 && d.saved == nil && d.avoid <= nowMilli() {
+		len(d.poison) == 0 && d.saved == nil && len(d.names) == 0 && !d.grown && d.avoid <= nowMilli() {
 		g.more = nil
 	}
 }
@@ -94,6 +97,7 @@ func (g *gate) restLocked() {
 type sessions struct {
 	table    *lru.Table[gate]
 	patterns atomic.Pointer[patterns]
+	off      bool // sync = "off"
 
 	mu    sync.Mutex // guards names
 	names []string   // keyspaces by number; a number is never given twice
@@ -149,7 +153,11 @@ func (s *sessions) adoptionMark(runID string) string {
 		spec := m.Spec(ks)
 		fmt.Fprintf(h, "%q %d %q\n", spec.Name, spec.DB, spec.Patterns)
 	}
-	return fmt.Sprintf("%s %016x", runID, h.Sum64())
+	mark := fmt.Sprintf("%s %016x", runID, h.Sum64())
+	if s.off {
+		mark += offTag
+	}
+	return mark
 }
 
 // identity is the key of a session in the table: database, keyspace number, id.
@@ -184,6 +192,9 @@ func (s *sessions) id(identity string) session.ID {
 		Name:     identity[identityHead:],
 	}
 }
+
+// numberOf is the number of the identity's keyspace.
+func numberOf(identity string) uint16 { return binary.BigEndian.Uint16([]byte(identity[2:4])) }
 
 func (s *sessions) dbOf(identity string) int {
 	return int(binary.BigEndian.Uint16([]byte(identity[:2])))

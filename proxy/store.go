@@ -12,6 +12,10 @@ type Store interface {
 	// Load returns what is stored of a session, without keys that have expired at now. Keys that cannot be read come back
 	// in an error that PoisonedKeys recognises, beside the good ones.
 	Load(ctx context.Context, id session.ID, now int64) (session.Snapshot, error)
+	// LoadParts is Load that hands what it reads to part as it arrives: whole strings and DUMPs, and pieces of hashes. The
+	// snapshot has the rest: the last piece of each hash that came in pieces, and all that has not been handed over. What part is
+	// given is valid during the call; part(nil) makes void what came before.
+	LoadParts(ctx context.Context, id session.ID, now int64, part func([]session.Key) error) (session.Snapshot, error)
 	// LoadStored returns what is stored of several sessions, in the order of ids and in one round trip; unlike Load it never asks
 	// the application's own tables.
 	LoadStored(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error)
@@ -19,6 +23,11 @@ type Store interface {
 	Save(ctx context.Context, changes []session.Change, now int64) (refused []session.Ref, err error)
 	// Delete commits the removals in one transaction.
 	Delete(ctx context.Context, removals []session.Removal) error
+	// SaveElsewhere commits in one transaction that the application's own tables hold the sessions, each named once: of what is
+	// stored of them only the names and types of the changes' keys, and the heat, stay.
+	SaveElsewhere(ctx context.Context, changes []session.Change) error
+	// Sources returns what the application's own tables hold of the sessions now, in the order of ids.
+	Sources(ctx context.Context, ids []session.ID) ([][]session.Key, error)
 	// DeleteDB removes everything stored for the databases, all of them when dbs is nil.
 	DeleteDB(ctx context.Context, dbs []int) error
 	// SwapDB exchanges what is stored for two databases.
@@ -31,6 +40,8 @@ type Store interface {
 	HasSource() bool
 	// Sessions lists stored sessions after position after.
 	Sessions(ctx context.Context, after int64, limit int) ([]session.Summary, error)
+	// Kept lists stored sessions that are not elsewhere, after position after, without counting their keys.
+	Kept(ctx context.Context, after int64, limit int) ([]session.Summary, error)
 	// Purge removes what expired long before now, at most limit keys; it returns how many.
 	Purge(ctx context.Context, now int64, limit int) (int, error)
 	// Ping reports whether the store can be reached.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strconv"
+	"time"
 
 	"credproxy/internal/resp"
 	"credproxy/internal/session"
@@ -19,6 +19,8 @@ type transaction struct {
 	db      int  // database, as queued SELECTs will leave it
 	failed  bool // a command was refused here, so Redis does not know that EXEC must fail
 	queued  int
+	here    map[int]func(reply []byte) []byte // by place: makes the client's reply from Redis's
+	lists   []*listing                        // those among them that look at the database as EXEC finds it
 }
 
 func (t *transaction) abandon(s *Server) {
@@ -57,8 +59,15 @@ func (c *client) giveBack() {
 	if c.own == nil || c.tx != nil || c.watching || c.tracking || c.monitor || c.subs.Load()+c.shards.Load() > 0 {
 		return
 	}
+	c.letGo()
 	c.unwatchOwn()
-	c.s.upstream.Release(c.ident, c.own)
+	targeted := false
+	c.setInfo(func(i *clientInfo) { targeted, i.listensOn, i.targeted = i.targeted, 0, false })
+	if targeted { // invalidations may still come: they are nobody else's
+		c.own.Abandon()
+	} else {
+		c.s.upstream.Release(c.ident, c.own)
+	}
 	c.own, c.g.conn = nil, nil
 }
 
@@ -79,15 +88,21 @@ func (c *client) ask(raw []byte) []byte {
 	return reply
 }
 
-// roundTripOver sends one command over a connection and returns its reply, valid until the next one. A connection that passes
-// everything on to the client keeps this reply back; messages still pass (RESP3 tells them apart, and in RESP2 a
-// subscriber's commands do not come here).
+// roundTripOver sends one command over a connection and returns its reply, valid until the next one. On a connection that passes
+// everything on to the client this reply is kept back, and what comes behind it waits until the client has it (RESP3 tells
+// messages and replies apart, and in RESP2 a subscriber's commands do not come here).
 func (c *client) roundTripOver(conn *upstream.Conn, raw []byte) ([]byte, error) {
+	var err error
 	if c.relaying() {
+		c.write()
+		c.hold = make(chan struct{})
 		conn.Relay(false)
 		defer func() { conn.Relay(c.relaying()) }()
+		err = conn.SendHolding(c.call, raw, c.hold)
+	} else {
+		err = conn.Send(c.call, 1, raw)
 	}
-	if err := conn.Send(c.call, 1, raw); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := c.call.Wait(); err != nil {
@@ -99,10 +114,6 @@ func (c *client) roundTripOver(conn *upstream.Conn, raw []byte) ([]byte, error) 
 func (c *client) cmdMulti(_ *keyspace.Command, _ [][]byte, raw []byte) {
 	if c.tx != nil {
 		c.emit(errorReply(nil, textNestedMulti))
-		return
-	}
-	if c.relaying() {
-		c.emit(errorReply(nil, "ERR credproxy: MULTI is not supported while a subscription or tracking is open on the same connection"))
 		return
 	}
 	if err := c.takeOwn(); err != nil {
@@ -143,56 +154,6 @@ func (c *client) setMulti(n int) {
 	c.mu.Lock()
 	c.info.multi = n
 	c.mu.Unlock()
-}
-
-// queue takes a command inside MULTI.
-func (c *client) queue(cmd *keyspace.Command, args [][]byte, raw []byte) {
-	if text := c.notInMulti(cmd, args); text != "" {
-		c.tx.failed = true
-		c.emit(errorReply(nil, text))
-		return
-	}
-	if cmd != nil && cmd.Has(keyspace.DenyOOM) {
-		c.s.policy.wrote(len(raw))
-	}
-	if err := c.admitQueued(cmd, args); err != nil {
-		c.tx.failed = true
-		c.emit(errorReply(nil, gateText(err)))
-		return
-	}
-	reply := c.ask(raw)
-	if cmd != nil && cmd.Name == "SELECT" && !resp.IsError(reply) {
-		if db, err := strconv.Atoi(string(args[1])); err == nil && itoa(db) == string(args[1]) && !c.refusesDB(db) {
-			c.tx.db = db // otherwise it fails in EXEC, and the commands behind it stay where they are
-		}
-	}
-	c.tx.queued++
-	c.setMulti(c.tx.queued)
-	c.emit(reply)
-}
-
-// notInMulti says why a command cannot be queued: one that the proxy answers itself has no place in Redis's transaction.
-func (c *client) notInMulti(cmd *keyspace.Command, args [][]byte) string {
-	switch {
-	case cmd == nil && len(args) > 0 && isOwnCommand(args[0]):
-		return textInMulti("CREDPROXY")
-	case cmd == nil:
-		return ""
-	case c.rules.denies(cmd):
-		return textDenied(cmd.Name)
-	case cmd.Has(keyspace.Listing | keyspace.Flush | keyspace.PubSub):
-		return textInMulti(cmd.Name)
-	}
-	switch cmd.Name {
-	case "SELECT", "INFO", "UNWATCH":
-		return ""
-	case "MONITOR":
-		return textInMulti(cmd.Name)
-	}
-	if cmd.Has(keyspace.Connection) && c.s.handlerOf(cmd) != nil {
-		return textInMulti(cmd.Name)
-	}
-	return ""
 }
 
 // admitQueued passes the gates of a command in the transaction.
@@ -244,7 +205,13 @@ func (c *client) cmdExec(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		c.emit(errorReply(nil, refusal))
 		return
 	}
+	for _, l := range tx.lists {
+		l.since = time.Now().UnixNano()
+	}
 	reply := c.ask(raw)
+	if len(tx.here) > 0 {
+		reply = c.answerHere(tx, bytes.Clone(reply))
+	}
 	ran := reply[0] == '*' && !bytes.HasPrefix(reply, []byte("*-1"))
 	if ran {
 		c.setDB(tx.db)
@@ -270,7 +237,7 @@ func (c *client) prepareExec(tx *transaction) error {
 				return unavailableError{err}
 			}
 		}
-		if t.access == keyspace.Remove {
+		if t.access == keyspace.Remove && !t.ref.isAway() {
 			rem, err := c.s.hold(ctx, t)
 			if err != nil {
 				return err
@@ -289,6 +256,9 @@ func (c *client) endTx(tx *transaction, ran bool, reply []byte) []byte {
 	seqs := map[ref]uint64{}
 	for i := range tx.touches {
 		t := &tx.touches[i]
+		if ran && t.lostWrite(c.call.Err()) {
+			c.s.finishLate(c.own, t)
+		}
 		if seq := c.s.finishTouch(t, ran); seq > 0 {
 			seqs[t.ref] = seq
 		}
@@ -335,9 +305,6 @@ func (c *client) cmdWatch(cmd *keyspace.Command, args [][]byte, raw []byte) {
 		return
 	case c.tx != nil:
 		c.emit(errorReply(nil, textWatchInMulti))
-		return
-	case c.relaying():
-		c.emit(errorReply(nil, "ERR credproxy: WATCH is not supported while a subscription or tracking is open on the same connection"))
 		return
 	}
 	if err := c.takeOwn(); err != nil {

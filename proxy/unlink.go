@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"credproxy/internal/session"
 	"credproxy/keyspace"
+	"credproxy/proxy/upstream"
 )
 
 // DEL and UNLINK of keys whose sessions are outside Redis do not bring them there first: a logout would move 17 MB to throw
@@ -31,6 +33,7 @@ type unlinking struct {
 	at    map[string]int
 
 	claims []claim
+	lost   bool // Redis may still delete
 }
 
 // claim is a session whose gate the command has closed.
@@ -115,8 +118,20 @@ func (s *sessions) claim(identity []byte) (claim, bool) {
 	return cl, true
 }
 
-// end opens the gates again. The sessions are where they were.
+// end opens the gates again, when Redis has let go of a connection that was lost (T1). The sessions are where they were.
 func (u *unlinking) end() {
+	conn, s := u.c.g.conn, u.c.s
+	if !u.lost {
+		u.open()
+		return
+	}
+	s.tasks.Go(func() {
+		conn.Bury(func() { s.control.disconnect(s.base, conn) })
+		u.open()
+	})
+}
+
+func (u *unlinking) open() {
 	for _, cl := range u.claims {
 		cl.ref.endFlight(cl.fl, cl.was, nil)
 		if cl.made {
@@ -142,6 +157,7 @@ func (u *unlinking) run(ctx context.Context, raw []byte) []byte {
 	}
 	reply, err := u.c.roundTrip(raw)
 	if err != nil {
+		u.lost = errors.Is(err, upstream.ErrLost)
 		return errorReply(nil, textUnavailable(err))
 	}
 	if len(reply) < 4 || reply[0] != ':' {

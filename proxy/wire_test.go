@@ -28,8 +28,11 @@ func dialWire(t testing.TB, addr string) *wire {
 	nc, err := net.Dial("tcp", addr)
 	must(t, err)
 	t.Cleanup(func() { nc.Close() })
-	return &wire{t: t, nc: nc, in: bufio.NewReader(nc)}
+	return dialled(t, nc)
 }
+
+// dialled is for a connection that the caller closes.
+func dialled(t testing.TB, nc net.Conn) *wire { return &wire{t: t, nc: nc, in: bufio.NewReader(nc)} }
 
 // wire connects one more client to the proxy.
 func (e *env) wire() *wire {

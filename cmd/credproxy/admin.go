@@ -38,7 +38,7 @@ func adminCommand(name, usage, args string, ask asker, more ...cli.Flag) *cli.Co
 		&cli.StringFlag{Name: "password", EnvVars: []string{"REDISCLI_AUTH"}, Usage: "Redis `PASSWORD`; the environment keeps it out of ps"},
 		&cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"},
 		&cli.DurationFlag{Name: "timeout", Value: time.Minute, Usage: "give up after `TIME`"},
-	}, more...)
+	}, append(tlsFlags(), more...)...)
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args, Flags: flags,
 		Action: func(c *cli.Context) error {
@@ -46,7 +46,10 @@ func adminCommand(name, usage, args string, ask asker, more ...cli.Flag) *cli.Co
 			if err := checkIDs(c, args, ids); err != nil {
 				return err
 			}
-			r := newRemote(c)
+			r, err := newRemote(c)
+			if err != nil {
+				return err
+			}
 			defer r.client.Close()
 			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 			defer cancel()
@@ -86,7 +89,11 @@ type remote struct {
 	count  int
 }
 
-func newRemote(c *cli.Context) *remote {
+func newRemote(c *cli.Context) (*remote, error) {
+	secure, err := tlsConfig(c)
+	if err != nil {
+		return nil, err
+	}
 	network, addr := "tcp", c.String("addr")
 	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
 		network, addr = "unix", path
@@ -94,7 +101,7 @@ func newRemote(c *cli.Context) *remote {
 	timeout := c.Duration("timeout")
 	return &remote{
 		client: redis.NewClient(&redis.Options{
-			Network: network, Addr: addr, Username: c.String("user"), Password: c.String("password"),
+			Network: network, Addr: addr, Username: c.String("user"), Password: c.String("password"), TLSConfig: secure,
 			Protocol:   2,  // flat arrays keep the order in which the proxy lists its numbers; maps would lose it
 			MaxRetries: -1, // an EVICT is not repeated behind the operator's back
 			PoolSize:   1, DialerRetries: 1, DialTimeout: min(timeout, 5*time.Second), ReadTimeout: timeout, WriteTimeout: timeout,
@@ -102,7 +109,7 @@ func newRemote(c *cli.Context) *remote {
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		}),
 		addr: addr, json: c.Bool("json"), out: c.App.Writer, order: c.String("order"), count: c.Int("count"),
-	}
+	}, nil
 }
 
 // do sends CREDPROXY with arguments.

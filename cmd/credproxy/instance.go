@@ -45,7 +45,8 @@ type instance struct {
 // start opens Postgres, takes the lease, connects to Redis and listens; when it returns, clients are served. ctx bounds
 // the start only. After an error nothing is left open.
 func start(ctx context.Context, cfg config.Config, log hclog.Logger) (*instance, error) {
-	store, err := restore.Open(ctx, restore.Config{DSN: cfg.Restore.Postgres, Source: cfg.Restore.Source, Logger: log.Named("restore")})
+	store, err := restore.Open(ctx, restore.Config{DSN: cfg.Restore.Postgres, Source: cfg.Restore.Source,
+		SimpleProtocol: cfg.Restore.Pooler, Logger: log.Named("restore")})
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +80,9 @@ func (in *instance) listen(ctx context.Context, cfg config.Config) error {
 			return fmt.Errorf("listen for admin pages: %w", err)
 		}
 		in.web = web
+		if tcp, ok := web.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+			in.log.Warn("the admin pages ask for no password and are open to other machines", "listen", web.Addr().String())
+		}
 	}
 	own := proxyConfig(cfg, in.log)
 	own.ReadConfig = in.readLogged
@@ -220,6 +224,7 @@ func (in *instance) read() (_ proxy.Config, ignored []string, err error) {
 		differs bool
 	}{
 		{"restore.postgres", next.Restore.Postgres != in.cfg.Restore.Postgres},
+		{"restore.pooler", next.Restore.Pooler != in.cfg.Restore.Pooler},
 		{"admin.listen", next.Admin.Listen != in.cfg.Admin.Listen},
 		{"log.format", next.Log.Format != in.cfg.Log.Format},
 	} {
@@ -235,8 +240,11 @@ func proxyConfig(c config.Config, log hclog.Logger) proxy.Config {
 	return proxy.Config{
 		Listen:     c.Listen,
 		MaxClients: c.MaxClients,
-		Upstream:   proxy.UpstreamConfig(c.Upstream),
-		Keyspaces:  c.Keyspaces,
+		Exposure:   exposure(c),
+		Upstream: proxy.UpstreamConfig{
+			Address: c.Upstream.Address, Username: c.Upstream.Username, Password: c.Upstream.Password, TLS: c.Upstream.TLS,
+		},
+		Keyspaces: c.Keyspaces,
 		Memory: proxy.MemoryConfig{
 			Budget:        lru.Budget{Max: c.Memory.Max, Threshold: c.Memory.Threshold, Target: c.Memory.Target},
 			CheckInterval: c.Memory.CheckInterval,
@@ -248,4 +256,19 @@ func proxyConfig(c config.Config, log hclog.Logger) proxy.Config {
 		Version: versionText(),
 		Logger:  log,
 	}
+}
+
+// exposure is who may reach the proxy, in its own terms.
+func exposure(c config.Config) proxy.Exposure {
+	e := proxy.Exposure{SocketMode: c.ListenMode, Protected: c.ProtectedMode, Admins: c.Admin.Users}
+	if c.TLS != nil {
+		e.TLS = proxy.ListenTLS(*c.TLS)
+	}
+	if c.Auth != nil {
+		e.Passwords = map[string]string{}
+		for _, u := range c.Auth.Users {
+			e.Passwords[u.Name] = u.Password
+		}
+	}
+	return e
 }

@@ -52,8 +52,13 @@ log { level = "info"  format = "json" }
 // startProxy runs the program and returns when it serves.
 func startProxy(t *testing.T, server *procs.Redis, dsn string) *proxyProcess {
 	t.Helper()
-	p := &proxyProcess{config: writeFile(t, runConfig(server.Addr(), "")), ended: make(chan struct{})}
-	p.cmd = program(t, []string{"TEST_DSN=" + dsn}, "run", "--config", p.config)
+	return startConfigured(t, runConfig(server.Addr(), ""), dsn)
+}
+
+func startConfigured(t *testing.T, config, dsn string, env ...string) *proxyProcess {
+	t.Helper()
+	p := &proxyProcess{config: writeFile(t, config), ended: make(chan struct{})}
+	p.cmd = program(t, append(env, "TEST_DSN="+dsn), "run", "--config", p.config)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -8,15 +8,40 @@ var ErrLost = errors.New("connection lost before the reply, the outcome is unkno
 
 // Call is one write to Redis and the replies to it. A Call may be reused after Wait has returned.
 type Call struct {
-	// Replies holds the raw replies one after the other; valid until the call is used again.
+	// Replies holds the raw replies one after the other, but for large ones; valid until the call is used again.
 	Replies []byte
 	// Ends[i] is the offset in Replies at which reply i ends.
 	Ends []int
+	// Hold, if set, keeps the reader from everything behind the last reply until it is closed, or the connection is: nothing
+	// that Redis sends later can overtake this reply on its way to the client. Only for private connections.
+	Hold <-chan struct{}
 
+	large    []largeReply
 	want     int    // replies still to come; with a sentinel: unused
 	sentinel []byte // relay every frame to the connection's push handler until this text comes back
 	err      error
 	done     chan struct{}
+}
+
+// largeReply is a reply that is kept as it was read, as copying it would cost.
+type largeReply struct {
+	index int
+	frame []byte
+}
+
+// Size is how many bytes all replies have.
+func (c *Call) Size() int {
+	n := len(c.Replies)
+	for _, l := range c.large {
+		n += len(l.frame)
+	}
+	return n
+}
+
+// Reset forgets the replies.
+func (c *Call) Reset() {
+	clear(c.large)
+	c.Replies, c.Ends, c.large = c.Replies[:0], c.Ends[:0], c.large[:0]
 }
 
 // NewCall returns an empty call.
@@ -24,6 +49,11 @@ func NewCall() *Call { return &Call{done: make(chan struct{}, 1)} }
 
 // Reply returns the raw bytes of reply i.
 func (c *Call) Reply(i int) []byte {
+	for _, l := range c.large {
+		if l.index == i {
+			return l.frame
+		}
+	}
 	start := 0
 	if i > 0 {
 		start = c.Ends[i-1]
@@ -50,8 +80,8 @@ func (c *Call) reset(want int) {
 	if cap(c.Replies) > maxKeptReplies {
 		c.Replies = nil
 	}
-	c.Replies, c.Ends = c.Replies[:0], c.Ends[:0]
-	c.want, c.sentinel, c.err = want, nil, nil
+	c.Reset()
+	c.want, c.sentinel, c.err, c.Hold = want, nil, nil, nil
 }
 
 func (c *Call) finish(err error) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"credproxy/internal/resp"
 )
@@ -14,6 +15,7 @@ import (
 type Conn struct {
 	nc  net.Conn
 	run Run
+	id  atomic.Int64
 
 	// mu guards everything below it. It is never held over I/O.
 	mu      sync.Mutex
@@ -29,6 +31,7 @@ type Conn struct {
 	closed chan struct{}
 	wg     sync.WaitGroup // writer and reader
 	gone   func()         // called once, when every call has been failed
+	buried sync.Once
 }
 
 // readBuffer is the size of one read from Redis, in bytes.
@@ -46,6 +49,12 @@ func newConn(nc net.Conn, run Run, gone func(*Conn)) *Conn {
 
 // Run returns the run of Redis that this connection is connected to.
 func (c *Conn) Run() Run { return c.run }
+
+// ClientID is what SetClientID was told, 0 for nothing yet.
+func (c *Conn) ClientID() int64 { return c.id.Load() }
+
+// SetClientID notes the number under which Redis knows the connection (CLIENT ID).
+func (c *Conn) SetClientID(id int64) { c.id.Store(id) }
 
 // Err returns why the connection cannot be used any more, nil while it can.
 func (c *Conn) Err() error {
@@ -67,6 +76,13 @@ func (c *Conn) Relay(on bool) {
 	c.mu.Lock()
 	c.relay = on
 	c.mu.Unlock()
+}
+
+// SendHolding is Send for one command whose reply nothing may overtake: see Call.Hold.
+func (c *Conn) SendHolding(call *Call, req []byte, hold <-chan struct{}) error {
+	call.reset(1)
+	call.Hold = hold
+	return c.enqueue(call, req)
 }
 
 // Send queues a request that Redis answers with n replies. The bytes of req are copied. An error means that nothing was or
@@ -210,6 +226,9 @@ func (c *Conn) Close() {
 
 // Abandon closes the connection without waiting for its goroutines.
 func (c *Conn) Abandon() { c.fail(net.ErrClosed) }
+
+// Bury calls end, which makes Redis let go of a failed connection, for the first who asks; all return when end has returned.
+func (c *Conn) Bury(end func()) { c.buried.Do(end) }
 
 // Closed is closed when the connection has failed or was closed.
 func (c *Conn) Closed() <-chan struct{} { return c.closed }

@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(testenv.Run(m)) }
 
 func newUpstream(t *testing.T, addr string) *upstream.Upstream {
-	u := upstream.New(addr, upstream.NewRuns(nil), nil)
+	u := upstream.New(&upstream.Dialer{Address: addr}, upstream.NewRuns(nil), nil)
 	t.Cleanup(u.Close)
 	return u
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"credproxy/internal/resp"
 )
@@ -25,7 +26,7 @@ func (d *delivery) take(b []byte) error {
 			return fmt.Errorf("frame reply from Redis: %w", err)
 		}
 		if !done {
-			d.partial = append(d.partial, b[:n]...)
+			d.partial = append(slices.Grow(d.partial, n+d.framer.Missing()), b[:n]...)
 			return nil
 		}
 		frame := b[:n]
@@ -65,13 +66,29 @@ func (d *delivery) deliver(frame []byte) error {
 	if call == nil {
 		return errUnexpected
 	}
-	call.Replies = append(call.Replies, frame...)
+	if len(d.partial) > maxKeptReplies { // it is the call's now
+		call.large, d.partial = append(call.large, largeReply{len(call.Ends), frame}), nil
+	} else {
+		call.Replies = append(call.Replies, frame...)
+	}
 	call.Ends = append(call.Ends, len(call.Replies))
 	if len(call.Ends) == call.want {
+		hold := call.Hold // the call may be used again as soon as it is finished
 		d.conn.pop()
 		call.finish(nil)
+		d.wait(hold)
 	}
 	return nil
+}
+
+func (d *delivery) wait(hold <-chan struct{}) {
+	if hold == nil {
+		return
+	}
+	select {
+	case <-hold:
+	case <-d.conn.closed:
+	}
 }
 
 // isPong reports whether frame answers PING text: a bulk, or in RESP2 with subscriptions the pair "pong", text.

@@ -33,41 +33,35 @@ func (e *RefusedError) Error() string { return "Redis refused the connection: " 
 const dialTimeout = 5 * time.Second
 
 // dial opens a connection, authenticates, selects the database and learns the run.
-func (u *Upstream) dial(ctx context.Context, id Identity) (net.Conn, Run, error) {
+func (u *Upstream) dial(ctx context.Context, id Identity) (net.Conn, greeting, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	nc, err := u.open(ctx)
+	nc, err := u.dialer.Dial(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, greeting{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	run, err := u.handshake(nc, id)
+	g, err := u.handshake(nc, id)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		nc.Close()
-		return nil, 0, err
+		return nil, greeting{}, err
 	}
-	return nc, run, nil
+	return nc, g, nil
 }
 
-func (u *Upstream) open(ctx context.Context) (net.Conn, error) {
-	network, address := "tcp", u.address
-	if path, ok := strings.CutPrefix(u.address, "unix://"); ok {
-		network, address = "unix", path
-	}
-	nc, err := u.dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Redis at %s: %w", u.address, err)
-	}
-	return nc, nil
+// greeting is what a handshake tells.
+type greeting struct {
+	run    Run
+	client int64 // the number under which Redis knows the connection; 0: not known
 }
 
 // handshake sends everything in one write; Redis runs it in order.
-func (u *Upstream) handshake(nc net.Conn, id Identity) (Run, error) {
+func (u *Upstream) handshake(nc net.Conn, id Identity) (greeting, error) {
 	var req []byte
-	replies := 2
+	replies := 3
 	if id.Auth {
 		if id.User == "" {
 			req = resp.AppendCommand(req, "AUTH", id.Password)
@@ -76,27 +70,38 @@ func (u *Upstream) handshake(nc net.Conn, id Identity) (Run, error) {
 		}
 		replies++
 	}
-	if id.Proto == 3 {
-		req = resp.AppendCommand(req, "HELLO", "3")
-		replies++
-	}
 	req = resp.AppendCommand(req, "SELECT", strconv.Itoa(id.DB))
+	req = resp.AppendCommand(req, "HELLO", strconv.Itoa(id.Proto)) // in RESP2, too: it tells the connection's number, and to any user
 	req = resp.AppendCommand(req, "INFO", "server")
 	if _, err := nc.Write(req); err != nil {
-		return 0, fmt.Errorf("greet Redis: %w", err)
+		return greeting{}, fmt.Errorf("greet Redis: %w", err)
 	}
 	raw, err := readReplies(nc, replies)
 	if err != nil {
-		return 0, fmt.Errorf("greet Redis: %w", err)
+		return greeting{}, fmt.Errorf("greet Redis: %w", err)
 	}
-	for i, reply := range raw[:replies-1] {
+	hello := raw[replies-2]
+	for _, reply := range raw[:replies-1] { // the greeting needs no permission of its own, so what fails is the first step
 		if resp.IsError(reply) {
-			// The greeting of RESP3 and the run need no permission of their own, so what fails is the first step.
-			_ = i
-			return 0, &RefusedError{Reply: errorText(reply)}
+			return greeting{}, &RefusedError{Reply: errorText(reply)}
 		}
 	}
-	return u.runOf(raw[replies-1])
+	run, err := u.runOf(raw[replies-1])
+	return greeting{run, clientOf(hello)}, err
+}
+
+// clientOf finds the connection's number in the reply to HELLO, 0 if it is not there.
+func clientOf(hello []byte) int64 {
+	v, _, err := resp.Parse(hello)
+	if err != nil {
+		return 0
+	}
+	for i := 0; i+1 < len(v.Elems); i += 2 {
+		if string(v.Elems[i].Str) == "id" {
+			return v.Elems[i+1].Int
+		}
+	}
+	return 0
 }
 
 // runOf reads the run out of INFO's reply. A user whose ACL forbids INFO is asked for through the proxy's own connection

@@ -12,10 +12,9 @@ import (
 
 // Upstream hands out data connections to one Redis.
 type Upstream struct {
-	address string
-	dialer  net.Dialer
-	runs    *Runs
-	askRun  func() (Run, error)
+	dialer *Dialer
+	runs   *Runs
+	askRun func() (Run, error)
 
 	// mu guards everything below it. It is never held over I/O.
 	mu      sync.Mutex
@@ -43,12 +42,11 @@ const (
 
 var errClosed = errors.New("the proxy is shutting down")
 
-// New returns an Upstream for the Redis at address ("host:port" or "unix:///path"). askRun asks over the proxy's own
-// connection which run answers there.
-func New(address string, runs *Runs, askRun func() (Run, error)) *Upstream {
+// New returns an Upstream for the Redis that dialer connects to. askRun asks over the proxy's own connection which run
+// answers there.
+func New(dialer *Dialer, runs *Runs, askRun func() (Run, error)) *Upstream {
 	return &Upstream{
-		address: address, runs: runs, askRun: askRun,
-		dialer:  net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second},
+		dialer: dialer, runs: runs, askRun: askRun,
 		shared:  map[Identity]*slot{},
 		private: map[Identity][]*Conn{},
 		live:    map[*Conn]struct{}{},
@@ -56,14 +54,15 @@ func New(address string, runs *Runs, askRun func() (Run, error)) *Upstream {
 }
 
 // start begins the life of a connection whose handshake is over; nil if the Upstream was closed meanwhile.
-func (u *Upstream) start(nc net.Conn, run Run) *Conn {
+func (u *Upstream) start(nc net.Conn, g greeting) *Conn {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {
 		nc.Close()
 		return nil
 	}
-	c := newConn(nc, run, u.forget)
+	c := newConn(nc, g.run, u.forget)
+	c.SetClientID(g.client)
 	u.live[c] = struct{}{}
 	return c
 }
@@ -119,10 +118,10 @@ func (u *Upstream) Shared(ctx context.Context, id Identity) (*Conn, error) {
 
 // fill dials for a slot. It does not take a caller's context: the attempt serves everybody who waits for the slot.
 func (u *Upstream) fill(s *slot, id Identity) (*Conn, error) {
-	nc, run, err := u.dial(context.Background(), id)
+	nc, g, err := u.dial(context.Background(), id)
 	var conn *Conn
 	if err == nil {
-		if conn = u.start(nc, run); conn == nil {
+		if conn = u.start(nc, g); conn == nil {
 			err = errClosed
 		}
 	}
@@ -167,11 +166,11 @@ func (u *Upstream) Private(ctx context.Context, id Identity) (*Conn, error) {
 }
 
 func (u *Upstream) fresh(ctx context.Context, id Identity) (*Conn, error) {
-	nc, run, err := u.dial(ctx, id)
+	nc, g, err := u.dial(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if conn := u.start(nc, run); conn != nil {
+	if conn := u.start(nc, g); conn != nil {
 		return conn, nil
 	}
 	return nil, errClosed

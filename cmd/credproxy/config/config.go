@@ -3,6 +3,7 @@
 package config
 
 import (
+	"io/fs"
 	"time"
 
 	"credproxy/keyspace"
@@ -13,14 +14,16 @@ import (
 const (
 	SyncBehind  = "behind"  // acknowledged when Redis has it, saved within the sync interval
 	SyncThrough = "through" // acknowledged when Postgres has it
-	SyncOff     = "off"     // the application keeps its own tables
+	SyncOff     = "off"     // the application keeps its own tables, which Source reads; needs one
 )
 
 // Config is the effective configuration: what the file says, and defaults for the rest.
 type Config struct {
 	Path string // the file that was read
 
-	Listen          string // host:port or unix:///path
+	Listen          string      // host:port or unix:///path
+	ListenMode      fs.FileMode // permissions of the Unix socket
+	ProtectedMode   bool        // refuse other machines while nothing is asked of clients
 	MaxClients      int
 	ShutdownTimeout time.Duration
 	Flush           string   // FLUSHALL, FLUSHDB, SWAPDB: "deny" or "all"
@@ -32,7 +35,8 @@ type Config struct {
 	Restore   Restore
 	Admin     Admin
 	Log       Log
-	TLS       *TLS // nil: plain TCP
+	TLS       *TLS  // nil: plain TCP
+	Auth      *Auth // nil: Redis judges every AUTH
 }
 
 // Upstream is the Redis that the proxy stands in front of.
@@ -40,6 +44,21 @@ type Upstream struct {
 	Address  string // host:port or unix:///path
 	Username string
 	Password string
+
+	PasswordFile string // where Password comes from; "": not from a file
+	TLS          proxy.UpstreamTLS
+}
+
+// Auth is who may use the proxy.
+type Auth struct {
+	Users []User // in the order of the file
+}
+
+// User is one of them. "default" is who gives a password only.
+type User struct {
+	Name         string
+	Password     string
+	PasswordFile string // where Password comes from; "": not from a file
 }
 
 // Memory is the budget and how it is kept.
@@ -57,12 +76,14 @@ type Restore struct {
 	Sync         string // SyncBehind, SyncThrough or SyncOff
 	SyncInterval time.Duration
 	Wait         time.Duration // longest a command waits for Postgres
+	Pooler       bool          // a transaction pooler (PgBouncer) stands in front of Postgres
 	Source       string        // the operator's own query; "": none
 }
 
-// Admin is the HTTP side for people and monitoring.
+// Admin is what is for people and monitoring.
 type Admin struct {
-	Listen string // host:port; "": none
+	Listen string   // of the HTTP side, host:port; "": none
+	Users  []string // who may run the CREDPROXY commands that change something; nil: everyone
 }
 
 // Log says what is logged and in which form.
@@ -83,6 +104,8 @@ type TLS struct {
 func Default() Config {
 	return Config{
 		Listen:          "127.0.0.1:6380",
+		ListenMode:      0o660,
+		ProtectedMode:   true,
 		MaxClients:      10000,
 		ShutdownTimeout: 30 * time.Second,
 		Flush:           "deny",

@@ -51,6 +51,8 @@ func TestEverySetting(t *testing.T) {
 	t.Setenv("TEST_MAX", "512MB")
 	got := parse(t, `
 listen           = "unix:///run/credproxy.sock"
+listen_mode      = "0600"
+protected_mode   = false
 maxclients       = 12
 shutdown_timeout = "5s"
 flush            = "all"
@@ -81,7 +83,7 @@ admin { listen = "" }
 log   { level = "debug"  format = "json" }
 `)
 	want := Config{
-		Path: "proxy.hcl", Listen: "unix:///run/credproxy.sock", MaxClients: 12, ShutdownTimeout: 5 * time.Second,
+		Path: "proxy.hcl", Listen: "unix:///run/credproxy.sock", ListenMode: 0o600, MaxClients: 12, ShutdownTimeout: 5 * time.Second,
 		Flush: "all", Deny: []string{"SHUTDOWN", "CONFIG SET"},
 		Upstream:  Upstream{Address: "redis.example:6379", Username: "proxy", Password: "hush"},
 		Keyspaces: []keyspace.Spec{{Name: "evolution", Patterns: []string{"evolution:instance:{session}"}, DB: 6}},
@@ -103,6 +105,13 @@ func TestShippedFile(t *testing.T) {
 	}
 	if len(c.Keyspaces) == 0 || c.Listen != Default().Listen {
 		t.Errorf("unexpected: %+v", c)
+	}
+}
+
+func TestSyncOff(t *testing.T) {
+	c := parse(t, space+"restore {\n postgres = \"host=x\"\n sync = \"off\"\n source {\n  query = \"SELECT 1\"\n }\n}\n")
+	if c.Restore.Sync != SyncOff || c.Restore.Source != "SELECT 1" {
+		t.Errorf("got %+v", c.Restore)
 	}
 }
 

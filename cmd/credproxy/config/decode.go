@@ -14,19 +14,19 @@ import (
 // file whose settings could be read one by one: after a typo they would complain about defaults nobody chose.
 func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 	top := r.open("", 0, body,
-		[]string{"listen", "maxclients", "shutdown_timeout", "flush", "deny"},
-		[]string{"upstream", "keyspace", "memory", "restore", "admin", "log", "tls"})
+		[]string{"listen", "listen_mode", "protected_mode", "maxclients", "shutdown_timeout", "flush", "deny"},
+		[]string{"upstream", "keyspace", "memory", "restore", "admin", "log", "tls", "auth"})
 	top.text("listen", &c.Listen)
+	parsed(top, "listen_mode", &c.ListenMode, socketMode)
+	top.boolean("protected_mode", &c.ProtectedMode)
 	top.number("maxclients", &c.MaxClients)
 	top.duration("shutdown_timeout", &c.ShutdownTimeout)
 	top.oneOf("flush", &c.Flush, "deny", "all")
 	top.denyList(&c.Deny)
 
 	f := &file{reader: r, top: top}
-	f.upstream = f.single("upstream", []string{"address", "username", "password"}, nil, func(s *section) {
-		s.text("address", &c.Upstream.Address)
-		s.text("username", &c.Upstream.Username)
-		s.text("password", &c.Upstream.Password)
+	f.upstream = f.single("upstream", []string{"address", "username", "password", "password_file"}, []string{"tls"}, func(s *section) {
+		f.decodeUpstream(c, s)
 	})
 	f.memory = f.single("memory", []string{"max", "threshold", "target", "check_interval", "inactivity_ttl"}, nil, func(s *section) {
 		s.size("max", &c.Memory.Max)
@@ -35,10 +35,14 @@ func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 		s.duration("check_interval", &c.Memory.CheckInterval)
 		s.duration("inactivity_ttl", &c.Memory.InactivityTTL)
 	})
-	f.restore = f.single("restore", []string{"postgres", "sync", "sync_interval", "wait"}, []string{"source"}, func(s *section) {
+	f.restore = f.single("restore", []string{"postgres", "sync", "sync_interval", "wait", "pooler"}, []string{"source"}, func(s *section) {
 		f.decodeRestore(c, s)
 	})
-	f.admin = f.single("admin", []string{"listen"}, nil, func(s *section) { s.text("listen", &c.Admin.Listen) })
+	f.admin = f.single("admin", []string{"listen", "users"}, nil, func(s *section) {
+		s.text("listen", &c.Admin.Listen)
+		s.list("users", &c.Admin.Users)
+	})
+	f.single("auth", []string{"password", "password_file"}, []string{"user"}, func(s *section) { f.decodeAuth(c, s) })
 	f.single("log", []string{"level", "format"}, nil, func(s *section) {
 		s.oneOf("level", &c.Log.Level, "trace", "debug", "info", "warn", "error", "off")
 		s.oneOf("format", &c.Log.Format, "text", "json")
@@ -52,7 +56,6 @@ func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 	f.decodeKeyspaces(c)
 	if len(r.problems) == 0 {
 		f.validate(c)
-		f.refuseUnsupported(c)
 	}
 }
 
@@ -67,6 +70,8 @@ type file struct {
 	source    *section // nil: none
 	admin     *section
 	tls       *section
+
+	upstreamTLS *section // nil: none
 }
 
 // single opens a block that may stand once and hands it to read.
@@ -80,12 +85,13 @@ func (f *file) single(name string, settings, blocks []string, read func(*section
 	return s
 }
 
-// decodeRestore also reads what is refused later: an operator is told what is missing here, not that the name is wrong.
+// decodeRestore reads the block and the one inside it.
 func (f *file) decodeRestore(c *Config, s *section) {
 	s.text("postgres", &c.Restore.Postgres)
 	s.oneOf("sync", &c.Restore.Sync, SyncBehind, SyncThrough, SyncOff)
 	s.duration("sync_interval", &c.Restore.SyncInterval)
 	s.duration("wait", &c.Restore.Wait)
+	s.boolean("pooler", &c.Restore.Pooler)
 	if b := s.block("source"); b != nil {
 		f.source = f.open("restore: source", f.line(b.TypeRange.Start.Line), b.Body, []string{"query"}, nil)
 		f.source.text("query", &c.Restore.Source)

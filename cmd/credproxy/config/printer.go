@@ -24,6 +24,8 @@ func (p *printer) text(name, value string) { p.set(name, quote(value)) }
 
 func (p *printer) number(name string, n int) { p.set(name, strconv.Itoa(n)) }
 
+func (p *printer) boolean(name string, v bool) { p.set(name, strconv.FormatBool(v)) }
+
 func (p *printer) list(name string, values []string) {
 	quoted := make([]string, len(values))
 	for i, v := range values {

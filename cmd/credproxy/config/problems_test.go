@@ -9,9 +9,9 @@ import (
 // Each case is appended to the minimal file, so that its first line is line 8; the wanted text is the whole message.
 func TestProblems(t *testing.T) {
 	cases := []struct{ name, src, want string }{
-		{"unknown setting", "lisen = 1\n", `proxy.hcl:8: unknown name "lisen": known here are admin, deny, flush, keyspace, listen, log, maxclients, memory, restore, shutdown_timeout, tls, upstream`},
+		{"unknown setting", "lisen = 1\n", `proxy.hcl:8: unknown name "lisen": known here are admin, auth, deny, flush, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tls, upstream`},
 		{"unknown setting in a block", "memory {\n  maxx = 1\n}\n", `proxy.hcl:9: memory: unknown name "maxx": known here are check_interval, inactivity_ttl, max, target, threshold`},
-		{"unknown block", "redis {}\n", `proxy.hcl:8: unknown block "redis": known here are admin, deny, flush, keyspace, listen, log, maxclients, memory, restore, shutdown_timeout, tls, upstream`},
+		{"unknown block", "redis {}\n", `proxy.hcl:8: unknown block "redis": known here are admin, auth, deny, flush, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tls, upstream`},
 		{"block as setting", "memory = 5\n", `proxy.hcl:8: memory is a block: write memory { ... } without "="`},
 		{"setting as block", "listen {}\n", `proxy.hcl:8: listen is a setting: write listen = ...`},
 		{"second block", "memory {}\nmemory {}\n", "proxy.hcl:9: a second memory block: merge it into the one on line 8"},
@@ -50,7 +50,6 @@ func TestProblems(t *testing.T) {
 		{"no interval", "memory {\n  check_interval = \"0s\"\n}\n", `proxy.hcl:9: memory: check_interval must be positive: write for instance "5m"`},
 		{"negative ttl", "memory {\n  inactivity_ttl = \"-1h\"\n}\n", `proxy.hcl:9: memory: inactivity_ttl is negative: write for instance "168h", or "0s" for never`},
 
-		{"tls", "tls {\n  cert = \"a.pem\"\n}\n", "proxy.hcl:8: tls: not available in this version: remove the block and put a TLS terminator in front"},
 		{"one line, two settings", "log { level = \"info\"  format = \"xml\" }\n", `proxy.hcl:8: log: format "xml" is unknown: write one of text, json`},
 		{"behind a one-liner", "log { level = \"info\"  format = \"text\" }\nmaxclients = 0\n", "proxy.hcl:9: maxclients is 0: write 1 or more"},
 		{"unknown function", "listen = file(\"x\")\n", `proxy.hcl:8: listen: Call to unknown function: There is no function named "file"`},
@@ -85,7 +84,8 @@ func TestRestoreProblems(t *testing.T) {
 		{"unescaped", space + "restore {\n postgres = \"postgres://u:s3c/ret@h/d\"\n}\n", "proxy.hcl:3: restore: postgres is no connection string (not shown"},
 		{"wait", space + "restore {\n postgres = \"host=x\"\n wait = \"0s\"\n}\n", "proxy.hcl:4: restore: wait must be positive"},
 		{"interval", space + "restore {\n postgres = \"host=x\"\n sync_interval = \"-1s\"\n}\n", "proxy.hcl:4: restore: sync_interval must be positive"},
-		{"off", space + "restore {\n postgres = \"host=x\"\n sync = \"off\"\n}\n", `proxy.hcl:4: restore: sync = "off" is not available in this version: write "behind" or "through"`},
+		{"off", space + "restore {\n postgres = \"host=x\"\n sync = \"off\"\n}\n", `proxy.hcl:4: restore: sync = "off" needs a source, the query that reads the application's own tables: write source {`},
+		{"off, empty", space + "restore {\n postgres = \"host=x\"\n sync = \"off\"\n source {\n  query = \" \"\n }\n}\n", `proxy.hcl:4: restore: sync = "off" needs a source`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			expectProblem(t, c.src, c.want)

@@ -183,6 +183,13 @@ func (s *section) number(name string, dst *int) {
 	*dst = int(n)
 }
 
+// boolean reads true or false; in quotes they are the same, because env gives text.
+func (s *section) boolean(name string, dst *bool) {
+	if v, ok := s.value(name, cty.Bool, "write true or false"); ok {
+		*dst = v.True()
+	}
+}
+
 // parsed reads a setting as text and hands it to parse.
 func parsed[T any](s *section, name string, dst *T, parse func(string) (T, error)) {
 	v, ok := s.value(name, cty.String, `write text in "quotes"`)

@@ -1,6 +1,10 @@
 package config
 
-import "net/url"
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
 
 // hidden stands where a secret is set.
 const hidden = "(set)"
@@ -9,15 +13,15 @@ const hidden = "(set)"
 func (c *Config) Render() []byte {
 	p := &printer{}
 	p.text("listen", c.Listen)
+	if strings.HasPrefix(c.Listen, "unix:") {
+		p.text("listen_mode", fmt.Sprintf("%04o", c.ListenMode))
+	}
+	p.boolean("protected_mode", c.ProtectedMode)
 	p.number("maxclients", c.MaxClients)
 	p.text("shutdown_timeout", FormatDuration(c.ShutdownTimeout))
 	p.text("flush", c.Flush)
 	p.list("deny", c.Deny)
-	p.block("upstream", func() {
-		p.text("address", c.Upstream.Address)
-		p.text("username", c.Upstream.Username)
-		p.text("password", redact(c.Upstream.Password))
-	})
+	c.renderExposure(p)
 	for _, spec := range c.Keyspaces {
 		p.block("keyspace "+quote(spec.Name), func() {
 			p.list("keys", spec.Patterns)
@@ -38,17 +42,72 @@ func (c *Config) Render() []byte {
 		p.text("sync", c.Restore.Sync)
 		p.text("sync_interval", FormatDuration(c.Restore.SyncInterval))
 		p.text("wait", FormatDuration(c.Restore.Wait))
+		p.boolean("pooler", c.Restore.Pooler)
 		if c.Restore.Source != "" {
 			p.block("source", func() { p.text("query", c.Restore.Source) })
 		}
 	})
-	p.block("admin", func() { p.text("listen", c.Admin.Listen) })
+	p.block("admin", func() {
+		p.text("listen", c.Admin.Listen)
+		if c.Admin.Users != nil {
+			p.list("users", c.Admin.Users)
+		}
+	})
 	p.block("log", func() {
 		p.text("level", c.Log.Level)
 		p.text("format", c.Log.Format)
 	})
 	p.flush()
 	return p.out
+}
+
+// renderExposure writes what stands on both sides of the proxy.
+func (c *Config) renderExposure(p *printer) {
+	if t := c.TLS; t != nil {
+		p.block("tls", func() { p.texts("cert", t.Cert, "key", t.Key, "client_ca", t.ClientCA) })
+	}
+	if c.Auth != nil {
+		p.block("auth", func() {
+			for _, u := range c.Auth.Users {
+				if u.Name == "default" {
+					p.secret(u.Password, u.PasswordFile)
+					continue
+				}
+				p.block("user "+quote(u.Name), func() { p.secret(u.Password, u.PasswordFile) })
+			}
+		})
+	}
+	p.block("upstream", func() {
+		p.text("address", c.Upstream.Address)
+		p.text("username", c.Upstream.Username)
+		p.secret(c.Upstream.Password, c.Upstream.PasswordFile)
+		if t := c.Upstream.TLS; t.On {
+			p.block("tls", func() {
+				p.texts("ca", t.CA, "cert", t.Cert, "key", t.Key, "server_name", t.ServerName)
+				if t.Insecure {
+					p.boolean("insecure", true)
+				}
+			})
+		}
+	})
+}
+
+// texts writes those of the settings that are not empty.
+func (p *printer) texts(pairs ...string) {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			p.text(pairs[i], pairs[i+1])
+		}
+	}
+}
+
+// secret says where a password comes from, or that there is one.
+func (p *printer) secret(password, path string) {
+	if path != "" {
+		p.text("password_file", path)
+		return
+	}
+	p.text("password", redact(password))
 }
 
 func redact(secret string) string {

@@ -21,6 +21,7 @@ func (f *file) validate(c *Config) {
 	if c.ShutdownTimeout <= 0 {
 		f.top.report("shutdown_timeout", `shutdown_timeout must be positive: write for instance "30s"`)
 	}
+	f.validateExposure(c)
 	f.validateMemory(&c.Memory)
 	f.validateRestore(&c.Restore)
 	f.validateKeyspaces(c.Keyspaces)
@@ -57,7 +58,7 @@ func checkAddress(addr string) error {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf(`%q has no absolute path: write "unix:///run/credproxy.sock"`, addr)
 		}
-		return nil
+		return checkSocket(path)
 	}
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -99,6 +100,10 @@ func (f *file) validateRestore(r *Restore) {
 	}
 	if r.Wait <= 0 {
 		f.restore.report("wait", `wait must be positive: write for instance "30s"`)
+	}
+	if r.Sync == SyncOff && strings.TrimSpace(r.Source) == "" {
+		f.restore.report("sync", `sync = "off" needs a source, the query that reads the application's own tables: write `+
+			`source { query = "SELECT ... WHERE session_id = $1" }, or sync = "behind" to have every write saved`)
 	}
 }
 

@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"credproxy/internal/session"
+	"credproxy/proxy/upstream"
+)
+
+// filling brings what is read from Postgres into Redis, part by part while it arrives, and the residency entry after it.
+type filling struct {
+	s     *Server
+	ctx   context.Context
+	r     ref
+	to    *filler
+	keys  int   // whole keys so far
+	size  int64 // sizeOf all keys so far
+	room  int64 // bytes that room has been made for
+	begun bool
+}
+
+// expect makes room for the session as far as its size is known from earlier days. It is the time to wait for room: while Postgres
+// is sending, its connection is held, and the eviction that makes room needs one too.
+func (f *filling) expect() {
+	f.r.sh.Lock()
+	f.room = f.r.it.Bytes
+	f.r.sh.Unlock()
+	if f.room > 0 {
+		f.s.policy.makeRoom(f.ctx, f.room)
+	}
+}
+
+// part takes what the store hands over.
+func (f *filling) part(keys []session.Key) error {
+	if keys == nil {
+		f.keys, f.size = 0, 0
+		return f.to.restart()
+	}
+	f.s.policy.wrote(int(f.count(keys)))
+	f.begin()
+	return f.to.part(keys)
+}
+
+// count counts keys that are about to be written; it returns how many bytes they take beyond those that room has been made for.
+func (f *filling) count(keys []session.Key) int64 {
+	for i := range keys {
+		if keys[i].Type != session.Hash || keys[i].Dump != nil {
+			f.keys++
+		}
+	}
+	f.size += sizeOf(keys)
+	more := max(f.size-f.room, 0)
+	f.room += more
+	return more
+}
+
+func (f *filling) begin() {
+	if !f.begun {
+		f.s.barrier("restore-before-fill")
+	}
+	f.begun = true
+}
+
+// complete writes what is left of the session, and the entry.
+func (f *filling) complete(id session.ID, snap session.Snapshot, run upstream.Run, poison map[string]string) error {
+	if more := f.count(snap.Keys); more > 0 {
+		f.s.policy.makeRoom(f.ctx, more)
+	}
+	for i := range snap.Keys {
+		if snap.Keys[i].Type == session.Hash && snap.Keys[i].Dump == nil {
+			f.keys++ // its pieces did not count
+		}
+	}
+	f.begin()
+	if f.fitsScript(snap) {
+		if err := f.s.meta.fillAndEnter(f.ctx, f.r, id, snap, f.size); err != nil {
+			return err
+		}
+		f.s.arrive(f.r, snap, f.size, run, poison)
+		return nil
+	}
+	if err := f.to.finish(snap.Keys); err != nil {
+		return err
+	}
+	maps.Copy(poison, f.to.poison)
+	f.s.barrier("restore-filled")
+	f.s.arrive(f.r, snap, f.size, run, poison)
+	return f.s.meta.enter(f.ctx, f.r)
+}
+
+const (
+	// scriptKeys and scriptBytes bound a session that is restored by one script: of more keys, Lua's way with values costs more
+	// than the round trip that it saves.
+	scriptKeys  = 8
+	scriptBytes = 16 << 10
+)
+
+// fitsScript reports whether a session is so small, and in the clear, that its keys and its entry are written at once. The entry cannot
+// be there without the keys, as an error of Redis ends a script.
+func (f *filling) fitsScript(snap session.Snapshot) bool {
+	if !f.to.untouched() || snap.FromSource || len(snap.Keys) == 0 || len(snap.Keys) > scriptKeys || keysApart() {
+		return false
+	}
+	var size int64
+	for i := range snap.Keys {
+		k := &snap.Keys[i]
+		if k.Dump != nil || k.Type != session.String && (k.Type != session.Hash || len(k.Fields) == 0) {
+			return false
+		}
+		size += k.Bytes()
+	}
+	return size <= scriptBytes
+}
+
+// heatAfter is the heat of a session when what has been read will be in Redis.
+func heatAfter(r ref, snap session.Snapshot, size int64) string {
+	r.sh.Lock()
+	defer r.sh.Unlock()
+	heat := session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: size}
+	if r.it.Value.fresh {
+		heat.Hits += snap.Heat.Hits
+	}
+	return encodeHeat(heat)
+}
+
+// fillAndEnter restores a small session and writes its entry, in one round trip.
+func (m *meta) fillAndEnter(ctx context.Context, r ref, id session.ID, snap session.Snapshot, size int64) error {
+	field := heatField(id)
+	names := append(make([]string, 0, 2+len(snap.Keys)), runKey, heatKey(field))
+	args := append(make([]any, 0, 3+3*len(snap.Keys)), m.runs.ID(), field, heatAfter(r, snap, size))
+	for i := range snap.Keys {
+		k := &snap.Keys[i]
+		names = append(names, k.Name)
+		args = append(args, len(k.Fields), k.ExpireAt)
+		if k.Type == session.String {
+			args = append(args, (*blob)(&k.Value))
+		}
+		args = appendFields(args, k.Fields)
+	}
+	n, err := fillScript.Eval(ctx, m.control.db(id.DB), names, args...).Int()
+	if err != nil {
+		return fmt.Errorf("restore keys in Redis: %w", err)
+	}
+	return m.entered(id, n)
+}
