@@ -185,6 +185,9 @@ func (c *client) adminEvict(args []string) {
 }
 
 func (s *Server) evictNow(ctx context.Context, id session.ID) error {
+	if !s.enforcing() {
+		return errors.New("another process holds the lock on the memory policy, and may be evicting it")
+	}
 	r, ok := s.sessions.lookup(s.sessions.identityOf(id))
 	if !ok {
 		return errors.New("it is not known")
