@@ -11,7 +11,8 @@
 // Behind it: the saver brings dirty keys to Postgres (save.go), the remover deletes there first (remove.go), the evictor takes
 // sessions out (evict.go) when the policy says so (policy.go), the loader brings them back (load.go, fill.go). What must
 // outlive the process is kept in Redis beside the data (meta.go) and read at the start (recover.go, adopt.go). The rules that
-// make the promises hold are numbered at the top of these files: G gate, S save, D delete, E evict, R restore, M metadata, O sync = "off".
+// make the promises hold are numbered at the top of these files: G gate, S save, D delete, E evict, R restore, M metadata,
+// O sync = "off" (off.go), L deletions of what is outside Redis (unlink.go), T late writes (late.go).
 //
 // # Lock order
 //
