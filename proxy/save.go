@@ -41,12 +41,25 @@ const saveTimeout = 30 * time.Second
 // maxSaveBackoff is the longest pause between two attempts while Postgres is away.
 const maxSaveBackoff = 5 * time.Second
 
-// run saves every interval, or sooner when somebody waits, until ctx ends. The interval runs from the start of one pass to the start
-// of the next: what the one has come too late for is then no older when the next takes it.
+// pace decides when the next pass begins, so that a change is in Postgres within the interval: what has just missed a pass is
+// taken by the next one, and waits for that to end.
+type pace struct {
+	interval time.Duration
+	slow     time.Duration // what passes have taken lately
+}
+
+// rest returns how long to wait after a pass that has taken so long. At the least a quarter of the interval lies between the starts of
+// two passes, so that changes of one key come together.
+func (p *pace) rest(took time.Duration) time.Duration {
+	p.slow = max(took, p.slow*7/8)
+	return max(max(p.interval-p.slow, p.interval/4)-took, 0)
+}
+
+// run saves every interval, or sooner when somebody waits, until ctx ends.
 func (v *saver) run(ctx context.Context, interval time.Duration) {
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	backoff := interval
+	backoff, pace := interval, pace{interval: interval}
 	for {
 		select {
 		case <-ctx.Done():
@@ -61,7 +74,7 @@ func (v *saver) run(ctx context.Context, interval time.Duration) {
 			continue
 		}
 		backoff = interval
-		timer.Reset(interval - time.Since(begun)) // at once if the pass took longer
+		timer.Reset(pace.rest(time.Since(begun)))
 	}
 }
 
