@@ -23,7 +23,6 @@ func (c *client) block(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	if borrowed {
 		defer c.giveBack()
 	}
-	c.learnOwnID()
 	defer c.blocks()()
 	e := entry{cmd: cmd, raw: raw}
 	if err := c.admitBlocking(&e, args); err != nil {
@@ -58,23 +57,6 @@ func (c *client) admitBlocking(e *entry, args [][]byte) error {
 	e.touches = [2]int{0, len(c.g.touches)}
 	c.beginWrites(e)
 	return nil
-}
-
-// learnOwnID asks once under which number Redis knows the client's own connection. A user who may not ask cannot be
-// unblocked, nor take others' invalidations.
-func (c *client) learnOwnID() {
-	if c.own.ClientID() != 0 {
-		return
-	}
-	reply, err := c.roundTripOver(c.own, command("CLIENT", "ID"))
-	if err != nil {
-		return // what follows on this connection meets the same error
-	}
-	if v, _, err := resp.Parse(reply); err == nil && v.Kind == ':' {
-		c.own.SetClientID(v.Int)
-	} else {
-		c.own.SetClientID(-1)
-	}
 }
 
 // blocks lets CLIENT UNBLOCK find the client until the returned function is called. That one waits for those who have found it:

@@ -14,11 +14,7 @@ const invalidations = "__redis__:invalidate"
 
 // listen notes that others may redirect their invalidations to this client.
 func (c *client) listen() {
-	if c.onlyListens() {
-		return // too late to ask Redis; the number is known if this is not the first subscription of that kind
-	}
-	c.learnOwnID()
-	c.setInfo(func(i *clientInfo) { i.listensOn = max(c.own.ClientID(), 0) })
+	c.setInfo(func(i *clientInfo) { i.listensOn = c.own.ClientID() })
 }
 
 // cmdClientTracking switches tracking on for the client's own connection. The invalidations come there, or on the connection

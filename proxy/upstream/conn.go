@@ -6,7 +6,6 @@ import (
 	"net"
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"credproxy/internal/resp"
 )
@@ -15,7 +14,7 @@ import (
 type Conn struct {
 	nc  net.Conn
 	run Run
-	id  atomic.Int64
+	id  int64
 
 	// mu guards everything below it. It is never held over I/O.
 	mu      sync.Mutex
@@ -38,8 +37,8 @@ type Conn struct {
 const readBuffer = 64 << 10
 
 // newConn starts the reader and the writer on a connection whose handshake is over.
-func newConn(nc net.Conn, run Run, gone func(*Conn)) *Conn {
-	c := &Conn{nc: nc, run: run, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+func newConn(nc net.Conn, g greeting, gone func(*Conn)) *Conn {
+	c := &Conn{nc: nc, run: g.run, id: g.client, wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	c.gone = func() { gone(c) }
 	c.wg.Add(2)
 	go c.write()
@@ -50,11 +49,8 @@ func newConn(nc net.Conn, run Run, gone func(*Conn)) *Conn {
 // Run returns the run of Redis that this connection is connected to.
 func (c *Conn) Run() Run { return c.run }
 
-// ClientID is what SetClientID was told, 0 for nothing yet.
-func (c *Conn) ClientID() int64 { return c.id.Load() }
-
-// SetClientID notes the number under which Redis knows the connection (CLIENT ID).
-func (c *Conn) SetClientID(id int64) { c.id.Store(id) }
+// ClientID is the number under which Redis knows the connection, 0 if it has not said.
+func (c *Conn) ClientID() int64 { return c.id }
 
 // Err returns why the connection cannot be used any more, nil while it can.
 func (c *Conn) Err() error {

@@ -61,8 +61,7 @@ func (u *Upstream) start(nc net.Conn, g greeting) *Conn {
 		nc.Close()
 		return nil
 	}
-	c := newConn(nc, g.run, u.forget)
-	c.SetClientID(g.client)
+	c := newConn(nc, g, u.forget)
 	u.live[c] = struct{}{}
 	return c
 }
