@@ -145,12 +145,13 @@ type listing struct {
 	scan   scanOptions
 	first  bool // the scan begins here
 	inTx   bool
-	plain  bool // SCAN's arguments are not what the proxy understands: Redis says what is wrong with them
+	own    int64 // how many of the proxy's keys DBSIZE has counted within EXEC, -1: not known
+	plain  bool  // SCAN's arguments are not what the proxy understands: Redis says what is wrong with them
 }
 
 // newListing begins a listing of a database. The arguments are copied.
 func (c *client) newListing(cmd *keyspace.Command, args [][]byte, db int) *listing {
-	l := &listing{c: c, name: cmd.Name, db: db, since: time.Now().UnixNano()}
+	l := &listing{c: c, name: cmd.Name, db: db, since: time.Now().UnixNano(), own: -1}
 	switch {
 	case !cmd.ArityOK(len(args)):
 		l.plain = true
@@ -248,26 +249,33 @@ func appendStrings(b []byte, list []string) []byte {
 }
 
 func (l *listing) size(ctx context.Context, v resp.Value) ([]byte, error) {
-	n, own, err := l.c.s.count(ctx, l.db)
-	if err != nil {
-		return nil, unavailableError{err}
+	n, own, err := v.Int, l.own, error(nil)
+	if own < 0 {
+		if n, own, err = l.c.s.count(ctx, l.db); err != nil {
+			return nil, unavailableError{err}
+		}
 	}
 	if l.inTx {
-		n = v.Int // as of EXEC; the proxy's own keys may have come or gone since, at most two of them
+		n = v.Int // as of EXEC
 	}
 	n -= own
 	err = l.stored(ctx, anyEntry, func(*session.Entry) bool { n++; return true })
 	return resp.AppendInt(nil, max(n, 0)), err
 }
 
-// count returns how many keys a database has in Redis, and how many of them are the proxy's own, both at the same moment.
-func (s *Server) count(ctx context.Context, db int) (all, own int64, err error) {
+// ownKeys are the names of all keys that the proxy may have in a database.
+func ownKeys() []string {
 	keys := []string{runKey, adoptedKey, dirtyMarks}
 	for i := range heatBuckets {
 		keys = append(keys, heatPrefix+strconv.FormatUint(uint64(i), 16))
 	}
+	return keys
+}
+
+// count returns how many keys a database has in Redis, and how many of them are the proxy's own, both at the same moment.
+func (s *Server) count(ctx context.Context, db int) (all, own int64, err error) {
 	pipe := s.control.db(db).TxPipeline()
-	size, exist := pipe.DBSize(ctx), pipe.Exists(ctx, keys...)
+	size, exist := pipe.DBSize(ctx), pipe.Exists(ctx, ownKeys()...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, 0, fmt.Errorf("count keys: %w", err)
 	}

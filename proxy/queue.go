@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 
 	"credproxy/internal/resp"
@@ -36,6 +37,10 @@ func (c *client) queue(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	}
 	if fill != nil && !resp.IsError(reply) {
 		c.tx.here[c.tx.queued] = fill
+		if cmd.Name == "DBSIZE" {
+			reply = bytes.Clone(reply)
+			c.queueCount()
+		}
 	}
 	c.tx.queued++
 	c.setMulti(c.tx.queued)
@@ -98,6 +103,24 @@ func (c *client) inPlace(cmd *keyspace.Command, args [][]byte, raw []byte) (queu
 	}
 }
 
+// queueCount queues behind a DBSIZE what counts the proxy's own keys at that very moment: marks come and go with every save. A user
+// who may not ask that would have the whole transaction refused: then they are counted after EXEC, and may be off by a few.
+func (c *client) queueCount() {
+	ask := append([]string{"EXISTS"}, ownKeys()...)
+	dry := []any{"ACL", "DRYRUN", cmp.Or(c.ident.User, defaultUser)}
+	for _, arg := range ask {
+		dry = append(dry, arg)
+	}
+	may, err := c.s.control.db(0).Do(c.ctx, dry...).Text()
+	if err != nil || may != "OK" || resp.IsError(c.ask(command(ask...))) {
+		return
+	}
+	if c.tx.counts == nil {
+		c.tx.counts = map[int]*listing{}
+	}
+	c.tx.counts[c.tx.queued] = c.tx.lists[len(c.tx.lists)-1]
+}
+
 // itself queues the command: what it does to a borrowed connection harms nobody.
 func itself(raw []byte) []byte { return raw }
 
@@ -118,23 +141,41 @@ func (c *client) captured(f func()) []byte {
 // answerHere puts the client's answers into Redis's reply to EXEC.
 func (c *client) answerHere(tx *transaction, reply []byte) []byte {
 	head := bytes.IndexByte(reply, '\n') + 1
-	if reply[0] != '*' || string(reply[:head]) != "*"+itoa(tx.queued)+"\r\n" {
+	if reply[0] != '*' || string(reply[:head]) != "*"+itoa(tx.queued+len(tx.counts))+"\r\n" {
 		return reply // it did not run
 	}
-	out := bytes.Clone(reply[:head])
-	rest := reply[head:]
+	elems, ok := framesOf(reply[head:], tx.queued+len(tx.counts))
+	if !ok {
+		return reply // a reply within the reply that cannot be told apart: then nothing is put into its place
+	}
+	out := resp.AppendArray(nil, tx.queued)
 	for i := range tx.queued {
-		var framer resp.Framer
-		n, done, err := framer.Next(rest)
-		if !done || err != nil {
-			return reply // a reply within the reply that cannot be told apart: then nothing is put into its place
+		elem := elems[0]
+		elems = elems[1:]
+		if l := tx.counts[i]; l != nil {
+			if v, _, err := resp.Parse(elems[0]); err == nil {
+				l.own = v.Int
+			}
+			elems = elems[1:]
 		}
 		if fill := tx.here[i]; fill != nil {
-			out = append(out, fill(rest[:n])...)
-		} else {
-			out = append(out, rest[:n]...)
+			elem = fill(elem)
 		}
-		rest = rest[n:]
+		out = append(out, elem...)
 	}
-	return append(out, rest...)
+	return out
+}
+
+// framesOf cuts b, which is exactly n replies, into them.
+func framesOf(b []byte, n int) (frames [][]byte, ok bool) {
+	for range n {
+		var framer resp.Framer
+		size, done, err := framer.Next(b)
+		if !done || err != nil {
+			return nil, false
+		}
+		frames = append(frames, b[:size])
+		b = b[size:]
+	}
+	return frames, len(b) == 0
 }

@@ -21,6 +21,7 @@ type transaction struct {
 	queued  int
 	here    map[int]func(reply []byte) []byte // by place: makes the client's reply from Redis's
 	lists   []*listing                        // those among them that look at the database as EXEC finds it
+	counts  map[int]*listing                  // by place: the DBSIZE behind which Redis counts the proxy's own keys
 }
 
 func (t *transaction) abandon(s *Server) {
