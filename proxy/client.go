@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +39,9 @@ type client struct {
 	skip    int  // replies still to be swallowed: CLIENT REPLY SKIP
 	keyArgs []keyspace.KeyArg
 	idBuf   []byte
+
+	seat     *seat    // in the lane that drives its connection; nil: none does
+	laneArgs [][]byte // the arguments of a group's commands, in the lane
 
 	own      *upstream.Conn // a connection of its own, while its state needs one
 	hold     chan struct{}  // what its own connection brings waits until it is closed; see roundTripOver
@@ -97,6 +99,7 @@ func (s *Server) accept(rc redcon.Conn) bool {
 	c.conn.SetAuthenticated(c.authed)
 	c.info = clientInfo{proto: 2, multi: -1, user: defaultUser, lastAt: c.created}
 	rc.SetContext(c)
+	c.takeSeat()
 	if !s.clients.add(c) {
 		c.cancel()
 		return false
@@ -128,8 +131,7 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 	defer func() {
 		if p := recover(); p != nil {
 			// A defect of ours must cost this client, not the others. Arguments and values stay out of the log.
-			s.log.Error("internal error, a client is disconnected", "client", c.conn.RemoteAddr(), "error", p, "stack", string(debug.Stack()))
-			c.abort()
+			c.panicked(p)
 			rc.Close()
 		}
 	}()
@@ -268,6 +270,11 @@ func (c *client) write() {
 		return
 	}
 	c.writeNow(c.out)
+	c.keepOut()
+}
+
+// keepOut empties the reply buffer.
+func (c *client) keepOut() {
 	if cap(c.out) > maxKeptOut {
 		c.out = nil
 	}

@@ -4,7 +4,8 @@
 // A command's way: redcon hands a batch to client.exec; the command table says which keys it names; admit passes the gate of
 // each key's session (gate.go); the group of admitted commands goes upstream in one write (group.go); the replies come back
 // raw, the sessions are left, and what was written is remembered as dirty (dirty.go). Commands that need more have a
-// handler (handlers.go).
+// handler (handlers.go). Clients whose commands need nothing but that are served in lanes (lane.go, express.go): the same steps
+// for many clients in one goroutine; what would have to wait is left to the client's own.
 //
 // Who may connect, who may do what, and how Redis is reached: listen.go, auth.go, rules.go.
 //
@@ -12,7 +13,7 @@
 // sessions out (evict.go) when the policy says so (policy.go), the loader brings them back (load.go, fill.go). What must
 // outlive the process is kept in Redis beside the data (meta.go) and read at the start (recover.go, adopt.go). The rules that
 // make the promises hold are numbered at the top of these files: G gate, S save, D delete, E evict, R restore, M metadata,
-// O sync = "off" (off.go), L deletions of what is outside Redis (unlink.go), T late writes (late.go).
+// X lanes (lane.go), O sync = "off" (off.go), L deletions of what is outside Redis (unlink.go), T late writes (late.go).
 //
 // # Lock order
 //
@@ -26,6 +27,7 @@
 //	saveQueue.mu        the saver's queue
 //	sessions.mu, policy.mu, policy.passMu, meta.mu, alarms.mu, stats.mu, clients.mu, client.mu, learned.mu  leaves
 //	client.wmu          held while bytes are written to that one client
+//	upstream.Conn.mu    what is queued on a connection to Redis; then poll.Poller.mu, a leaf
 //	resp.outbox.mu      what a client has still to get; a leaf
 //
 // Two shards are never locked at once.

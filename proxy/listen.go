@@ -90,7 +90,7 @@ func (u UpstreamConfig) hint(err error) string {
 
 func (s *Server) listenerConfig() resp.ListenerConfig {
 	cfg := resp.ListenerConfig{
-		Limits: resp.DefaultLimits(), MaxClients: s.cfg.MaxClients, WriteTimeout: time.Minute, Refuse: s.protect,
+		Limits: resp.DefaultLimits(), MaxClients: s.cfg.MaxClients, WriteTimeout: time.Minute, Refuse: s.protect, Adopt: s.adopt,
 		OnAcceptError: func(err error) {
 			if s.alarms.raise("accept") {
 				s.log.Error("clients cannot be accepted", "error", err)

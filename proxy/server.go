@@ -54,6 +54,9 @@ type Server struct {
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 
+	lanes    []*lane // since begin
+	nextLane atomic.Uint32
+
 	listener *resp.Listener
 	front    *redcon.Server
 	drained  chan struct{} // closed when redcon may learn that the listener is closed
@@ -164,6 +167,7 @@ func (s *Server) begin() bool {
 		return false
 	}
 	s.begun = true
+	s.startLanes()
 	s.tasks.Go(func() { s.saver.run(s.base, s.cfg.Sync.Interval) })
 	s.tasks.Go(func() { s.remover.run(s.base) })
 	s.tasks.Go(func() { s.policy.run(s.base) })
@@ -245,6 +249,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	s.tasks.Wait()
 	s.upstream.Close()
+	s.stopLanes()
 	s.control.close()
 	return err
 }

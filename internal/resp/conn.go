@@ -48,10 +48,12 @@ type Conn struct {
 	reader           trimmer
 	readErr          error // how the client's stream ended
 
-	pull     func(fd uintptr) bool // readSocket, as a value made once
-	pullErr  error                 // its result
-	armed    time.Time             // read deadline that is set; zero: none
-	writeBy  atomic.Int64          // write deadline that is set, unix nanoseconds
+	ride     func() (rode bool, err error) // lends the connection out; nil: never
+	try      TrySocket                     // nc, when it can be lent out
+	pull     func(fd uintptr) bool         // readSocket, as a value made once
+	pullErr  error                         // its result
+	armed    time.Time                     // read deadline that is set; zero: none
+	writeBy  atomic.Int64                  // write deadline that is set, unix nanoseconds
 	unsent   outbox
 	closing  sync.Once
 	closeErr error
@@ -209,6 +211,14 @@ func (c *Conn) await() error {
 		}
 	}
 	trim := c.reader.hoards && c.off == len(c.buf)
+	if !trim && c.mayRide() && c.disarmRead() == nil {
+		if rode, err := c.ride(); rode {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				c.readErr = err
+			}
+			return err
+		}
+	}
 	if err := c.armRead(trim); err != nil {
 		return fmt.Errorf("set read deadline: %w", err)
 	}

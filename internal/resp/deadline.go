@@ -59,6 +59,15 @@ func (c *Conn) armRead(trim bool) error {
 	return c.nc.SetReadDeadline(by)
 }
 
+// disarmRead takes the deadline of an earlier wait away.
+func (c *Conn) disarmRead() error {
+	if c.armed.IsZero() {
+		return nil
+	}
+	c.armed = time.Time{}
+	return c.nc.SetReadDeadline(c.armed)
+}
+
 // SetDeadline sets both deadlines.
 func (c *Conn) SetDeadline(t time.Time) error {
 	c.writeBy.Store(0)

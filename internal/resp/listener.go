@@ -31,6 +31,9 @@ type ListenerConfig struct {
 	// Refuse, if set, may turn a client away: the reply it returns ("-DENIED ...", CR LF is added where it lacks) is sent
 	// before the connection is closed. Empty: the client is welcome. It runs in the accept loop and must not block.
 	Refuse func(net.Conn) string
+	// Adopt, if set, may put something in the place of a welcome client's connection, which then is its owner's no more. Not
+	// for TLS.
+	Adopt func(net.Conn) net.Conn
 	// OnAcceptError, if set, is told of every failed accept (out of descriptors, say). The listener goes on by itself.
 	OnAcceptError func(error)
 }
@@ -99,6 +102,9 @@ func (l *Listener) admit(nc net.Conn) *Conn {
 			l.refuse(nc, text)
 			return nil
 		}
+	}
+	if l.cfg.Adopt != nil && l.cfg.TLS == nil {
+		nc = l.cfg.Adopt(nc)
 	}
 	c := NewConn(nc, l.cfg.Limits)
 	c.IdleTimeout = l.cfg.IdleTimeout

@@ -21,6 +21,7 @@ type Call struct {
 	sentinel []byte // relay every frame to the connection's push handler until this text comes back
 	err      error
 	done     chan struct{}
+	then     func() // called instead of signalling done: see Conn.Queue
 }
 
 // largeReply is a reply that is kept as it was read, as copying it would cost.
@@ -81,10 +82,20 @@ func (c *Call) reset(want int) {
 		c.Replies = nil
 	}
 	c.Reset()
-	c.want, c.sentinel, c.err, c.Hold = want, nil, nil, nil
+	c.want, c.sentinel, c.err, c.Hold, c.then = want, nil, nil, nil, nil
+}
+
+// Fail makes the call one that was never sent, because of err.
+func (c *Call) Fail(err error) {
+	c.Reset()
+	c.err = err
 }
 
 func (c *Call) finish(err error) {
 	c.err = err
+	if c.then != nil {
+		c.then()
+		return
+	}
 	c.done <- struct{}{}
 }

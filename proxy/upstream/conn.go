@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"credproxy/internal/poll"
 	"credproxy/internal/resp"
 )
 
@@ -26,6 +27,9 @@ type Conn struct {
 	relay   bool // every frame goes to push
 	err     error
 
+	driven *poll.Conn    // nc, when a poller's turns do the reading and writing: see driven.go
+	lead   delivery      // of a driven connection
+	reaped bool          // of a driven connection: its calls have been failed
 	wake   chan struct{} // tells the writer that pending is not empty
 	closed chan struct{}
 	wg     sync.WaitGroup // writer and reader
@@ -36,14 +40,18 @@ type Conn struct {
 // readBuffer is the size of one read from Redis, in bytes.
 const readBuffer = 64 << 10
 
-// newConn starts the reader and the writer on a connection whose handshake is over.
+// newConn makes a connection of a socket whose handshake is over.
 func newConn(nc net.Conn, g greeting, gone func(*Conn)) *Conn {
 	c := &Conn{nc: nc, run: g.run, id: g.client, wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	c.gone = func() { gone(c) }
+	return c
+}
+
+// begin starts the reader and the writer.
+func (c *Conn) begin() {
 	c.wg.Add(2)
 	go c.write()
 	go c.read()
-	return c
 }
 
 // Run returns the run of Redis that this connection is connected to.
@@ -112,7 +120,9 @@ func (c *Conn) enqueue(call *Call, req []byte) error {
 	idle := len(c.pending) == 0
 	c.pending = append(c.pending, req...)
 	c.mu.Unlock()
-	if idle {
+	if idle && c.driven != nil {
+		c.driven.Poller().Kick(c.driven)
+	} else if idle {
 		select {
 		case c.wake <- struct{}{}:
 		default:

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"credproxy/internal/poll"
 )
 
 // Upstream hands out data connections to one Redis.
@@ -18,13 +20,19 @@ type Upstream struct {
 
 	// mu guards everything below it. It is never held over I/O.
 	mu      sync.Mutex
-	shared  map[Identity]*slot
+	shared  map[place]*slot
 	private map[Identity][]*Conn // idle ones
 	live    map[*Conn]struct{}   // every connection that has not failed, also those in clients' hands
 	closed  bool
 }
 
-// slot is the place of one shared connection: empty, being dialled, or filled.
+// place names a shared connection: that of everybody, or that of one poller's turns.
+type place struct {
+	Identity
+	poller *poll.Poller // nil: everybody's
+}
+
+// slot holds one shared connection: empty, being dialled, or filled.
 type slot struct {
 	conn    *Conn
 	dialing chan struct{} // closed when the attempt under way is over
@@ -47,23 +55,29 @@ var errClosed = errors.New("the proxy is shutting down")
 func New(dialer *Dialer, runs *Runs, askRun func() (Run, error)) *Upstream {
 	return &Upstream{
 		dialer: dialer, runs: runs, askRun: askRun,
-		shared:  map[Identity]*slot{},
+		shared:  map[place]*slot{},
 		private: map[Identity][]*Conn{},
 		live:    map[*Conn]struct{}{},
 	}
 }
 
-// start begins the life of a connection whose handshake is over; nil if the Upstream was closed meanwhile.
-func (u *Upstream) start(nc net.Conn, g greeting) *Conn {
+// start begins the life of a connection whose handshake is over, in p's turns or with goroutines of its own (nil).
+func (u *Upstream) start(nc net.Conn, g greeting, p *poll.Poller) (*Conn, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {
 		nc.Close()
-		return nil
+		return nil, errClosed
 	}
 	c := newConn(nc, g, u.forget)
+	if p == nil {
+		c.begin()
+	} else if err := c.drive(p); err != nil {
+		nc.Close()
+		return nil, err
+	}
 	u.live[c] = struct{}{}
-	return c
+	return c, nil
 }
 
 func (u *Upstream) forget(c *Conn) {
@@ -75,16 +89,25 @@ func (u *Upstream) forget(c *Conn) {
 // Shared returns the connection that all clients of one identity share, dialling it if need be. While Redis is away,
 // attempts are spaced out and callers in between get the error of the last one at once.
 func (u *Upstream) Shared(ctx context.Context, id Identity) (*Conn, error) {
+	return u.at(ctx, place{Identity: id})
+}
+
+// Driven is Shared for the clients that p drives: the connection is one more that p drives, Tag of its socket is the Conn.
+func (u *Upstream) Driven(ctx context.Context, id Identity, p *poll.Poller) (*Conn, error) {
+	return u.at(ctx, place{id, p})
+}
+
+func (u *Upstream) at(ctx context.Context, at place) (*Conn, error) {
 	for {
 		u.mu.Lock()
 		if u.closed {
 			u.mu.Unlock()
 			return nil, errClosed
 		}
-		s := u.shared[id]
+		s := u.shared[at]
 		if s == nil {
 			s = &slot{}
-			u.shared[id] = s
+			u.shared[at] = s
 		}
 		if s.conn != nil && s.conn.Err() == nil && s.conn.run == u.runs.Current() {
 			conn := s.conn
@@ -111,18 +134,16 @@ func (u *Upstream) Shared(ctx context.Context, id Identity) (*Conn, error) {
 		if old != nil {
 			old.Abandon()
 		}
-		return u.fill(s, id)
+		return u.fill(s, at)
 	}
 }
 
 // fill dials for a slot. It does not take a caller's context: the attempt serves everybody who waits for the slot.
-func (u *Upstream) fill(s *slot, id Identity) (*Conn, error) {
-	nc, g, err := u.dial(context.Background(), id)
+func (u *Upstream) fill(s *slot, at place) (*Conn, error) {
+	nc, g, err := u.dial(context.Background(), at.Identity)
 	var conn *Conn
 	if err == nil {
-		if conn = u.start(nc, g); conn == nil {
-			err = errClosed
-		}
+		conn, err = u.start(nc, g, at.poller)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -133,7 +154,7 @@ func (u *Upstream) fill(s *slot, id Identity) (*Conn, error) {
 		s.err, s.retryAt = err, time.Now().Add(s.backoff)
 		var refused *RefusedError
 		if errors.As(err, &refused) {
-			delete(u.shared, id) // bad database or password: nothing to keep
+			delete(u.shared, at) // bad database or password: nothing to keep
 		}
 		return nil, err
 	}
@@ -169,10 +190,7 @@ func (u *Upstream) fresh(ctx context.Context, id Identity) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if conn := u.start(nc, g); conn != nil {
-		return conn, nil
-	}
-	return nil, errClosed
+	return u.start(nc, g, nil)
 }
 
 // Login opens a fresh private connection for id; a wrong password is a *RefusedError. It is how a client's AUTH is judged:
@@ -196,7 +214,7 @@ func (u *Upstream) Close() {
 	u.mu.Lock()
 	u.closed = true
 	conns := slices.Collect(maps.Keys(u.live))
-	u.shared, u.private = map[Identity]*slot{}, map[Identity][]*Conn{}
+	u.shared, u.private = map[place]*slot{}, map[Identity][]*Conn{}
 	u.mu.Unlock()
 	for _, c := range conns {
 		c.Close()

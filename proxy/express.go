@@ -1,0 +1,170 @@
+package proxy
+
+import (
+	"bytes"
+	"net"
+	"runtime/debug"
+
+	"credproxy/internal/poll"
+	"credproxy/internal/resp"
+	"credproxy/keyspace"
+	"credproxy/proxy/upstream"
+)
+
+// takeSeat prepares a client whose connection a lane drives.
+func (c *client) takeSeat() {
+	sock, ok := c.conn.NetConn().(*poll.Conn)
+	if !ok {
+		return
+	}
+	for _, l := range c.s.lanes {
+		if l.poller == sock.Poller() {
+			st := &seat{l: l, c: c, sock: sock, leave: make(chan error, 1)}
+			st.land = func() { l.landed = append(l.landed, st) }
+			c.seat, sock.Tag = st, st
+			c.conn.Ride(c.ride)
+		}
+	}
+}
+
+// mayRide reports whether the client has no state that only its goroutine knows how to treat.
+func (c *client) mayRide() bool {
+	return c.authed && !c.quit && c.own == nil && c.tx == nil && !c.watching && !c.tracking && !c.monitor && !c.muted && c.skip == 0 &&
+		!c.s.rules.Load().through && !c.s.closing.Load() && c.marksTravel()
+}
+
+// ride lends the client to its lane until something comes up for its goroutine. The guard calls it when no command is there.
+func (c *client) ride() (rode bool, err error) {
+	if !c.mayRide() {
+		return false, nil
+	}
+	line, err := c.s.upstream.Driven(c.ctx, c.ident, c.seat.l.poller)
+	if err != nil {
+		return false, nil // its commands will be told
+	}
+	c.seat.board(line)
+	err = <-c.seat.leave
+	if c.seat.odd {
+		c.settle()
+	}
+	if c.quit && err == nil {
+		err = net.ErrClosed
+	}
+	return true, err
+}
+
+// settle does what the lane has left undone: it finishes the group, and writes what the client did not take.
+func (c *client) settle() {
+	if len(c.g.entries) > 0 {
+		n := len(c.call.Ends)
+		err := c.afterLoss(c.call.Err(), n, c.g.req)
+		c.expect(c.call.Size(), n)
+		c.distribute(err)
+		c.g.reset()
+	}
+	c.write()
+}
+
+// depart begins a group on a connection; false: it cannot be used any more.
+func (c *client) depart(line *upstream.Conn) bool {
+	if line.Err() != nil || line.Run() != c.s.runs.Current() {
+		return false
+	}
+	c.begin()
+	c.laneArgs = c.laneArgs[:0]
+	c.g.conn = line
+	return true
+}
+
+// express adds a command to the group if nothing about it can block (X3); false: it is the goroutine's, and nothing has happened.
+func (c *client) express(raw []byte) bool {
+	from := len(c.laneArgs)
+	c.laneArgs = resp.AppendArgs(c.laneArgs, raw) // one array for the whole group: its touches point into it
+	args := c.laneArgs[from:]
+	cmd := c.s.table.Lookup(args)
+	if cmd == nil || !c.isPlain(cmd, args, len(raw)) {
+		return false
+	}
+	first := len(c.g.touches)
+	if !cmd.Has(keyspace.NoKeys) {
+		keys, err := cmd.AppendKeys(c.keyArgs[:0], args)
+		if err != nil {
+			return false
+		}
+		c.keyArgs = keys[:0]
+		if !c.touchPlainly(cmd, keys, args) {
+			c.undo(first)
+			return false
+		}
+		if len(keys) > 0 {
+			c.s.stats.hits.Add(1)
+		}
+	}
+	c.s.stats.commands.Add(1)
+	c.last.Store(cmd)
+	if cmd.Has(keyspace.DenyOOM) {
+		c.s.policy.wrote(len(raw))
+	}
+	e := entry{cmd: cmd, raw: raw, touches: [2]int{first, len(c.g.touches)}}
+	c.beginWrites(&e)
+	c.g.entries = append(c.g.entries, e)
+	c.g.size += len(raw)
+	return true
+}
+
+// isPlain reports whether the command just goes upstream.
+func (c *client) isPlain(cmd *keyspace.Command, args [][]byte, size int) bool {
+	if !cmd.ArityOK(len(args)) || c.s.handlerOf(cmd) != nil || c.rules.denies(cmd) || cmd.Has(keyspace.Blocking) && cmd.Blocks(args) {
+		return false
+	}
+	if cmd.Has(keyspace.DenyOOM) && c.s.policy.full(int64(size)) {
+		return false
+	}
+	_, other := cmd.TargetDB(args)
+	return !other && !c.s.saver.crowded()
+}
+
+// touchPlainly passes the gates of a command that removes nothing.
+func (c *client) touchPlainly(cmd *keyspace.Command, keys []keyspace.KeyArg, args [][]byte) bool {
+	for _, k := range keys {
+		key := args[k.Index]
+		if k.Access == keyspace.Remove || keyspace.Own(key) {
+			return false
+		}
+		t := touch{db: c.ident.DB, key: key, access: k.Access}
+		if k.Access != keyspace.Read {
+			t.write = writeOf(cmd, k, args)
+		}
+		if ok, err := c.tryTouch(t); !ok || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// isOdd reports whether a group's outcome asks for more than to pass the replies on: a lost connection, an error that concerns the
+// proxy, or more bytes than are copied twice.
+func (c *client) isOdd() bool {
+	if c.call.Err() != nil || c.call.Size() >= flushReplies {
+		return true
+	}
+	if !bytes.Contains(c.call.Replies, []byte("-")) {
+		return false
+	}
+	marks := false
+	for i := range c.g.entries {
+		marks = marks || c.g.entries[i].marks > 0
+	}
+	for i := range c.call.Ends {
+		if r := c.call.Reply(i); r[0] == '-' && (marks || bytes.HasPrefix(r, []byte("-OOM"))) {
+			return true
+		}
+	}
+	return false
+}
+
+// panicked costs a client its connection: a defect of ours must not cost the others'. Arguments and values stay out of the log.
+func (c *client) panicked(p any) {
+	c.s.log.Error("internal error, a client is disconnected", "client", c.conn.RemoteAddr(), "error", p, "stack", string(debug.Stack()))
+	c.abort()
+}
