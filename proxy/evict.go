@@ -22,6 +22,7 @@ import (
 //	    own tables hold (O4). A change by the side door after the reading makes EXEC fail: the session stays.
 //	E3  The transaction that removes the keys removes the residency entry and the marks: no crash can part them.
 //	E4  Nothing is concluded from a Redis whose run is not the session's: absent there does not mean deleted.
+//	E5  A session of more than watchMost keys goes in pieces (evict_large.go); E1 holds over all of them, E2 for each.
 //
 // A crash after the commit and before EXEC leaves the session in Redis and equal in Postgres; after EXEC, wholly evicted. If
 // EXEC's reply is lost, the state becomes unknown and the next touch restores what is absent.
@@ -39,6 +40,7 @@ type victim struct {
 	keys  []string // every key that the session may have in Redis
 	known session.Snapshot
 	skip  map[string]bool // poisoned keys: not in Redis, and not to be judged by that
+	bad   map[string]bool // keys that are poisoned in Postgres by now: those that Redis has are saved anew
 	gone  bool            // neither Redis nor Postgres has a key of it
 
 	names  []string      // keys that clients may have written to it while it was away
@@ -132,10 +134,11 @@ func (e *evictor) open(v *victim, next state) {
 	e.s.saver.queue.keys.Add(-int64(n)) // those that were put back are counted anew
 	v.ref.sh.Unlock()
 	v.ref.endFlight(v.fl, next, nil)
+	e.s.moves.left(v.ref.it.Key)
 }
 
-// evict takes the sessions out that can go, all or none of those in one database at a time, and returns how many went and
-// their estimated bytes. Sessions that cannot go are passed over; the error is of the first batch that failed.
+// evict takes the sessions out that can go and returns how many went and their estimated bytes. Sessions that cannot go are passed
+// over; the error is of the first batch of which none went.
 func (e *evictor) evict(ctx context.Context, refs []ref) (n int, freed int64, err error) {
 	byDB := map[int][]ref{}
 	for _, r := range refs {
@@ -223,26 +226,59 @@ func (e *evictor) batch(ctx context.Context, db int, refs []ref) (int, int64, er
 	if len(victims) == 0 {
 		return 0, 0, refusal
 	}
-	next, err := e.takeOut(ctx, db, run, victims)
-	var freed int64
+	err := e.recall(ctx, victims)
+	n, freed := 0, int64(0)
+	for _, group := range e.groups(victims) {
+		next, gerr := resident, err
+		if gerr == nil {
+			next, gerr = e.takeOut(ctx, db, run, group)
+		}
+		for _, v := range group {
+			e.open(v, next)
+			if gerr == nil {
+				n, freed = n+1, freed+v.bytes
+			}
+		}
+		if refusal = orElse(refusal, gerr); ctx.Err() != nil {
+			err = orElse(err, ctx.Err()) // the others stay
+		}
+	}
+	if n > 0 {
+		refusal = nil // the others' turn comes again
+	}
+	return n, freed, refusal
+}
+
+// watchMost is how many keys are watched at once: Redis 7 compares every key that it is to watch with all that it watches for the
+// connection already, and stands still meanwhile: tens of milliseconds for 3,000 keys, seconds for 28,700.
+const watchMost = 256
+
+// groups divides victims into those that go in one transaction each.
+func (e *evictor) groups(victims []*victim) [][]*victim {
+	var groups [][]*victim
+	room := 0
 	for _, v := range victims {
-		e.open(v, next)
-		freed += v.bytes
+		if len(groups) == 0 || len(v.keys) > room {
+			groups, room = append(groups, nil), watchMost
+		}
+		last := len(groups) - 1
+		groups[last] = append(groups[last], v)
+		room -= len(v.keys)
 	}
-	if err != nil {
-		return 0, 0, err
-	}
-	return len(victims), freed, nil
+	return groups
 }
 
 // takeOut saves and removes the victims. The state says what they are afterwards.
 func (e *evictor) takeOut(ctx context.Context, db int, run upstream.Run, victims []*victim) (state, error) {
-	if err := e.recall(ctx, victims); err != nil {
+	if err := ctx.Err(); err != nil {
 		return resident, err
+	}
+	if len(victims[0].keys) > watchMost && !e.s.sessions.off {
+		return e.takeOutLarge(ctx, db, run, victims[0])
 	}
 	cn := e.s.control.db(db).Conn()
 	defer cn.Close()
-	err := e.watch(ctx, cn, victims)
+	err := e.watch(ctx, cn, keysOf(victims))
 	if err == nil {
 		err = e.save(ctx, cn, run, victims)
 	}
@@ -254,7 +290,9 @@ func (e *evictor) takeOut(ctx context.Context, db int, run upstream.Run, victims
 		e.unwatch(cn)
 		return resident, err
 	}
+	done := e.s.moves.leaving(victims)
 	err = e.unlink(cn, victims)
+	done(err == nil)
 	e.s.barrier("evict-unlinked")
 	switch {
 	case err == nil:
@@ -267,15 +305,21 @@ func (e *evictor) takeOut(ctx context.Context, db int, run upstream.Run, victims
 	return unknown, fmt.Errorf("evict from Redis: %w", err)
 }
 
-func (e *evictor) watch(ctx context.Context, cn *redis.Conn, victims []*victim) error {
-	args := []any{"WATCH"}
+func keysOf(victims []*victim) []string {
+	var keys []string
 	for _, v := range victims {
-		for _, key := range v.keys {
-			args = append(args, key)
-		}
+		keys = append(keys, v.keys...)
 	}
-	if len(args) == 1 {
+	return keys
+}
+
+func (e *evictor) watch(ctx context.Context, cn *redis.Conn, keys []string) error {
+	if len(keys) == 0 {
 		return nil
+	}
+	args := []any{"WATCH"}
+	for _, key := range keys {
+		args = append(args, key)
 	}
 	if err := cn.Do(ctx, args...).Err(); err != nil {
 		return fmt.Errorf("watch keys to evict: %w", err)

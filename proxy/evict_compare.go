@@ -29,10 +29,15 @@ func (e *evictor) recall(ctx context.Context, victims []*victim) error {
 	}
 	for i, v := range victims {
 		v.known = snaps[i]
+		v.known.Keys, v.known.Stubs = e.s.ownKeys(v.id, v.known.Keys), e.s.ownKeys(v.id, v.known.Stubs)
+		v.bad = map[string]bool{}
 		for key := range poison {
-			v.skip[key] = true
+			if v.bad[key] = e.s.owns(nil, v.ref.it.Key, v.id.DB, key); v.bad[key] {
+				v.keys = append(v.keys, key)
+			}
 		}
-		v.keys, _ = e.s.sessions.literals(v.id)
+		literals, _ := e.s.sessions.literals(v.id)
+		v.keys = append(v.keys, literals...)
 		v.keys = append(v.keys, v.names...)
 		for _, list := range [][]session.Key{v.known.Keys, v.known.Stubs, v.source} {
 			for j := range list {
@@ -58,6 +63,7 @@ type verdict struct {
 // judge compares what was read of a victim's keys with what Postgres has and, with sync = "off", with the source.
 func (d *verdict) judge(v *victim, read []reading, off bool) {
 	c := session.Change{Session: v.id, Heat: v.heat}
+	read = slices.DeleteFunc(read, func(rd reading) bool { return rd.change.Op == session.Delete && v.bad[rd.change.Name] })
 	present := slices.ContainsFunc(read, func(rd reading) bool { return rd.change.Op != session.Delete })
 	v.same = false
 	v.gone = !present && !v.known.Found && !v.known.Elsewhere && len(v.source) == 0 && len(v.skip) == 0

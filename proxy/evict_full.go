@@ -53,7 +53,9 @@ func (e *evictor) takeOutFull(ctx context.Context, cn *redis.Conn, run upstream.
 	if ctx.Err() != nil {
 		return resident, ctx.Err()
 	}
+	done := e.s.moves.leaving(victims)
 	n, err := e.unlinkFull(cn, v, before)
+	done(err == nil && n == 1)
 	switch {
 	case err == nil && n == 1:
 		return evicted, nil
