@@ -82,6 +82,7 @@ type filler struct {
 	poison map[string]string
 	sent   bool
 	tmp    map[string]string // hashes of which a piece has been written, by key: the names under which they are built
+	coming *coming           // told of every step; nil: nobody counts
 }
 
 // fillCheck is a command in the pipe with what its reply must look like.
@@ -130,6 +131,7 @@ func (f *filler) abandon() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), controlTimeout)
 	defer cancel()
+	defer f.coming.step(nil)()
 	_ = f.cl.Unlink(ctx, slices.Collect(maps.Values(f.tmp))...).Err()
 }
 
@@ -281,6 +283,7 @@ func (f *filler) flush() error {
 		return nil
 	}
 	f.sent = true
+	defer f.coming.step(f.names())()
 	cmds, err := f.pipe.Exec(f.ctx)
 	if err := pipelineError(cmds, err); err != nil {
 		return fmt.Errorf("restore keys in Redis: %w", err)
@@ -293,6 +296,17 @@ func (f *filler) flush() error {
 	f.checks, f.size = f.checks[:0], 0
 	f.pipe = f.cl.Pipeline()
 	return nil
+}
+
+// names are the keys that the pipe may make.
+func (f *filler) names() []string {
+	names := slices.Collect(maps.Values(f.tmp))
+	for i := range f.checks {
+		if name := f.checks[i].key; i == 0 || name != f.checks[i-1].key {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 var (

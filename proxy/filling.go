@@ -13,6 +13,7 @@ import (
 type filling struct {
 	s     *Server
 	ctx   context.Context
+	id    session.ID
 	r     ref
 	to    *filler
 	keys  int   // whole keys so far
@@ -38,6 +39,7 @@ func (f *filling) part(keys []session.Key) error {
 		f.keys, f.size = 0, 0
 		return f.to.restart()
 	}
+	keys = f.s.ownKeys(f.id, keys)
 	f.s.policy.wrote(int(f.count(keys)))
 	f.begin()
 	return f.to.part(keys)
@@ -63,8 +65,10 @@ func (f *filling) begin() {
 	f.begun = true
 }
 
-// complete writes what is left of the session, and the entry.
-func (f *filling) complete(id session.ID, snap session.Snapshot, run upstream.Run, poison map[string]string) error {
+// complete writes what is left of the session, and the entry, unless a key of it is poisoned: a later process would take the
+// entry's word that all keys are in Redis, and then their absence for a deletion.
+func (f *filling) complete(snap session.Snapshot, run upstream.Run, poison map[string]string) error {
+	snap.Keys = f.s.ownKeys(f.id, snap.Keys)
 	if more := f.count(snap.Keys); more > 0 {
 		f.s.policy.makeRoom(f.ctx, more)
 	}
@@ -74,8 +78,11 @@ func (f *filling) complete(id session.ID, snap session.Snapshot, run upstream.Ru
 		}
 	}
 	f.begin()
-	if f.fitsScript(snap) {
-		if err := f.s.meta.fillAndEnter(f.ctx, f.r, id, snap, f.size); err != nil {
+	if len(poison) == 0 && f.fitsScript(snap) {
+		done := f.to.coming.step(keyNames(snap.Keys))
+		err := f.s.meta.fillAndEnter(f.ctx, f.r, f.id, snap, f.size)
+		done()
+		if err != nil {
 			return err
 		}
 		f.s.arrive(f.r, snap, f.size, run, poison)
@@ -87,7 +94,18 @@ func (f *filling) complete(id session.ID, snap session.Snapshot, run upstream.Ru
 	maps.Copy(poison, f.to.poison)
 	f.s.barrier("restore-filled")
 	f.s.arrive(f.r, snap, f.size, run, poison)
+	if len(poison) > 0 {
+		return f.s.meta.withhold(f.ctx, f.id)
+	}
 	return f.s.meta.enter(f.ctx, f.r)
+}
+
+func keyNames(keys []session.Key) []string {
+	names := make([]string, len(keys))
+	for i := range keys {
+		names[i] = keys[i].Name
+	}
+	return names
 }
 
 const (

@@ -11,10 +11,10 @@ import (
 	"credproxy/proxy/upstream"
 )
 
-// poisoned is an error of the store that names keys which it has but cannot give back; the others are good.
+// poisoned is an error of the store that names keys which it has but cannot give back, with the reasons; the others are good.
 type poisoned interface {
 	error
-	PoisonedKeys() []string
+	PoisonedKeys() map[string]string
 }
 
 // loadTimeout bounds one attempt to read a session from Postgres; a waiting command makes several.
@@ -47,7 +47,11 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 			return
 		}
 		if found > 0 {
-			s.stats.restored(time.Since(start))
+			d := time.Since(start)
+			s.stats.restored(d)
+			if f := s.cfg.Observe.Restored; f != nil {
+				f(d)
+			}
 		}
 	})
 }
@@ -58,7 +62,7 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 //	R1  Only what is absent in Redis is written, each key atomically, so a value that is there is never replaced.
 //	R2  The session becomes resident only if Redis is still the same run at the end; otherwise what was written may be gone.
 //	R3  The residency entry is written after the keys, or in one script with them that writes it last: a proxy killed in
-//	    between finds no entry and restores again.
+//	    between finds no entry and restores again. There is none while a key is poisoned (M1).
 //	R4  FLUSHALL and its like come before the reading of Postgres or after the end of the flight: they find the session
 //	    resident and make it unknown, or what they have flushed is not read.
 //
@@ -70,10 +74,12 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 	}
 	s.flushing.RLock()
 	defer s.flushing.RUnlock()
-	in := &filling{s: s, ctx: ctx, r: r, to: newFiller(ctx, s.control.db(id.DB))}
+	in := &filling{s: s, ctx: ctx, id: id, r: r, to: newFiller(ctx, s.control.db(id.DB))}
+	in.to.coming = s.moves.arriving(id.DB, r.it.Key)
 	defer func() {
 		if err != nil {
 			in.to.abandon()
+			in.to.coming.drop()
 		}
 	}()
 	in.expect()
@@ -93,14 +99,14 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 			return 0, fmt.Errorf("restore session %q: %w", id, err)
 		}
 	}
-	if err := in.complete(id, snap, run, poison); err != nil {
+	if err := in.complete(snap, run, poison); err != nil {
 		return 0, fmt.Errorf("restore session %q: %w", id, err)
 	}
 	s.barrier("restore-entered")
 	if err := s.control.checkRun(run); err != nil {
 		return 0, err
 	}
-	r.endFlight(fl, resident, nil)
+	in.to.coming.settle(func() { r.endFlight(fl, resident, nil) })
 	return in.keys, nil
 }
 
@@ -137,15 +143,11 @@ func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.R
 }
 
 func splitPoison(err error) (map[string]string, error) {
-	poison := map[string]string{}
 	var p poisoned
 	if !errors.As(err, &p) {
-		return poison, err
+		return map[string]string{}, err
 	}
-	for _, key := range p.PoisonedKeys() {
-		poison[key] = "the form in which Postgres holds it is unknown to this version"
-	}
-	return poison, nil
+	return p.PoisonedKeys(), nil
 }
 
 // keyOverhead is about what Redis spends on a key beside its payload, in bytes.

@@ -19,8 +19,8 @@ import (
 // and which keys may be newer in Redis than in Postgres (marks).
 //
 //	M1  An entry exists only for a session all of whose keys were in Redis when it was written, in the run named by runKey;
-//	    the eviction that takes the keys takes the entry in the same transaction. So a new proxy may believe the entries
-//	    of the run that it finds, and none of another run.
+//	    the eviction that takes the keys takes the entry in the same transaction. None is written while a key is poisoned.
+//	    So a new proxy may believe the entries of the run that it finds, and none of another run.
 //	M2  Heat is refreshed only where an entry is: a refresh that was under way during an eviction cannot bring one back.
 //	M3  The mark of a key is in Redis before the first write after its last save, and goes only by comparison with the
 //	    generation under which it was set.
@@ -158,6 +158,15 @@ func (m *meta) enter(ctx context.Context, r ref) error {
 		return fmt.Errorf("note residency in Redis: %w", err)
 	}
 	return m.entered(id, n)
+}
+
+// withhold takes away the entry that an earlier restore of the session may have written.
+func (m *meta) withhold(ctx context.Context, id session.ID) error {
+	field := heatField(id)
+	if err := m.control.db(id.DB).HDel(ctx, heatKey(field), field).Err(); err != nil {
+		return fmt.Errorf("withhold residency in Redis: %w", err)
+	}
+	return nil
 }
 
 // entered looks at what a script that writes an entry has answered.

@@ -17,8 +17,7 @@ import (
 func (s *Server) sourceKeys(id session.ID, keys []session.Key) []session.Key {
 	own := s.sessions.identityOf(id)
 	return slices.DeleteFunc(keys, func(k session.Key) bool {
-		identity, ok := s.sessions.match(nil, id.DB, []byte(k.Name))
-		if ok && string(identity) == own {
+		if s.owns(nil, own, id.DB, k.Name) {
 			return false
 		}
 		s.log.Error("restore.source returned a key that is not the session's; it is left out", "session", id, "key", k.Name)

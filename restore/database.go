@@ -19,7 +19,7 @@ func (s *Store) DeleteDB(ctx context.Context, dbs []int) error {
 		}
 		b.Queue(`DELETE FROM credproxy.keys k USING credproxy.sessions s
 			WHERE s.db = ANY ($1::int[]) AND k.sid = s.sid`, numbers)
-	})
+	}, nil)
 	if err != nil {
 		return fmt.Errorf("delete databases %v: %w", dbs, err)
 	}
@@ -27,17 +27,21 @@ func (s *Store) DeleteDB(ctx context.Context, dbs []int) error {
 }
 
 // SwapDB exchanges the sessions of two databases, in one transaction. After an error it may nevertheless have happened,
-// and unlike the other writes a second one undoes it.
+// and unlike the other writes a second one undoes it. Payloads are signed anew, as a signature names the database.
 func (s *Store) SwapDB(ctx context.Context, a, b int) error {
 	if a == b {
 		return nil
+	}
+	var then func(*transaction) error
+	if s.signer != nil {
+		then = func(t *transaction) error { return t.signMoved(ctx, a, b) }
 	}
 	const aside = -1 // no database has this number; (db, keyspace, id) must stay unique at every step
 	err := s.wholeDatabases(ctx, int32s([]int{a, b}), func(batch *pgx.Batch) {
 		for _, step := range [][2]int{{a, aside}, {b, a}, {aside, b}} {
 			batch.Queue("UPDATE credproxy.sessions SET db = $2::int WHERE db = $1::int", int32(step[0]), int32(step[1]))
 		}
-	})
+	}, then)
 	if err != nil {
 		return fmt.Errorf("swap databases %d and %d: %w", a, b, err)
 	}

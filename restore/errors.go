@@ -19,26 +19,32 @@ var ErrNewerSchema = errors.New("the tables were made by a newer credproxy")
 // ErrHeld is wrapped by Lease's error when another holder has not let go in time.
 var ErrHeld = errors.New("held by another")
 
-// PoisonError names stored keys that cannot be understood. Whatever else was asked for is returned beside it.
+// PoisonError names stored keys that cannot be understood or must not be trusted. Whatever else was asked for is returned beside it.
 type PoisonError struct {
-	Keys []session.Ref
+	Keys []PoisonedKey
+}
+
+// PoisonedKey is one of them, with the reason.
+type PoisonedKey struct {
+	session.Ref
+	Why string
 }
 
 func (e *PoisonError) Error() string {
 	names := make([]string, 0, len(e.Keys))
 	for _, ref := range e.Keys {
-		names = append(names, fmt.Sprintf("%q of session %q", ref.Key, ref.Session))
+		names = append(names, fmt.Sprintf("%q of session %q: %s", ref.Key, ref.Session, ref.Why))
 	}
-	return "read stored keys: not understood: " + strings.Join(names, ", ")
+	return "read stored keys: " + strings.Join(names, "; ")
 }
 
-// PoisonedKeys returns the names of the keys, for callers that do not know this package.
-func (e *PoisonError) PoisonedKeys() []string {
-	names := make([]string, 0, len(e.Keys))
+// PoisonedKeys returns the reasons by the names of the keys, for callers that do not know this package.
+func (e *PoisonError) PoisonedKeys() map[string]string {
+	reasons := make(map[string]string, len(e.Keys))
 	for _, ref := range e.Keys {
-		names = append(names, ref.Key)
+		reasons[ref.Key] = ref.Why
 	}
-	return names
+	return reasons
 }
 
 // SQLSTATE codes that are told apart here.

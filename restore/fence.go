@@ -148,14 +148,23 @@ func (t *transaction) queueBarrier(b *pgx.Batch, dbs []int32) {
 }
 
 // wholeDatabases runs a transaction on all sessions. An attempt whose answer was lost may have succeeded: the barrier
-// tells, and a second attempt is not made on top of it.
-func (s *Store) wholeDatabases(ctx context.Context, dbs []int32, queue func(*pgx.Batch)) error {
+// tells, and a second attempt is not made on top of it. then, unless it is nil, goes on in the transaction.
+func (s *Store) wholeDatabases(ctx context.Context, dbs []int32, queue func(*pgx.Batch), then func(*transaction) error) error {
 	var fence int64
 	err := s.fenced(ctx, nil, func(t *transaction) error {
 		fence = t.fence
 		b := begin()
 		t.queueBarrier(b, dbs)
 		queue(b)
+		if then != nil {
+			if err := t.send(ctx, b); err != nil {
+				return err
+			}
+			if err := then(t); err != nil {
+				return err
+			}
+			b = &pgx.Batch{}
+		}
 		queueCommit(b)
 		return t.send(ctx, b)
 	})

@@ -17,6 +17,11 @@ FROM credproxy.keys k JOIN credproxy.sessions s ON s.sid = k.sid
 WHERE k.kid > $2 AND s.db = $1 AND (k.expire_at IS NULL OR k.expire_at > $4)
 ORDER BY k.kid LIMIT $3`
 
+	extentSQL = `
+SELECT count(*), coalesce(min(k.kid), 0), coalesce(max(k.kid), 0)
+FROM credproxy.keys k JOIN credproxy.sessions s ON s.sid = k.sid
+WHERE s.db = $1 AND (k.expire_at IS NULL OR k.expire_at > $2)`
+
 	keysOfSQL = `
 SELECT coalesce(k.full_key, k.key), k.form
 FROM credproxy.sessions s JOIN credproxy.keys k ON k.sid = s.sid
@@ -48,6 +53,19 @@ func (s *Store) Keys(ctx context.Context, db int, after int64, limit int, now in
 		return nil, fmt.Errorf("list keys of database %d: %w", db, err)
 	}
 	return out, nil
+}
+
+// Extent counts what Keys lists of a database in all. It reads an index entry for every key.
+func (s *Store) Extent(ctx context.Context, db int, now int64) (x session.Extent, err error) {
+	err = s.list(ctx, extentSQL, []any{int32(db), now}, func() { x = session.Extent{} }, func(rows pgx.Rows) error {
+		v := rows.RawValues()
+		x = session.Extent{Keys: int64At(v[0]), First: int64At(v[1]), Last: int64At(v[2])}
+		return nil
+	})
+	if err != nil {
+		return session.Extent{}, fmt.Errorf("count keys of database %d: %w", db, err)
+	}
+	return x, nil
 }
 
 // KeysOf lists the stored keys of a session that have not expired at now (unix milliseconds).

@@ -13,9 +13,10 @@ import (
 
 // Forms in which a key's value is stored. The numbers are in the tables and never change their meaning.
 const (
-	formClear = 1
-	formDump  = 2 // the payload of DUMP, which carries its own version and checksum
-	formStub  = 3 // only the name and the type: the operator's own tables hold the value (elsewhere.go)
+	formClear  = 1
+	formDump   = 2 // the payload of DUMP, which carries its own version and checksum
+	formStub   = 3 // only the name and the type: the operator's own tables hold the value (elsewhere.go)
+	formSigned = 4 // a signature, and behind it the payload of DUMP (sign.go)
 )
 
 // loadSQL returns everything of the sessions in one result, so from one point in time: of each session a row of its own (n
@@ -131,7 +132,7 @@ func (s *Store) load(ctx context.Context, ids []session.ID, now int64, p *parts)
 	sql, args := loadQuery(ids, now)
 	var l *loading
 	err := s.retry(ctx, func() error {
-		l = newLoading(ids)
+		l = newLoading(ids, s.signer)
 		l.parts = p
 		if err := p.restart(); err != nil {
 			return err
@@ -166,14 +167,15 @@ type loading struct {
 	last      *session.Key
 	bytes     arena
 	parts     *parts // nil: all goes into the snapshots
-	poison    []session.Ref
+	signer    *signer
+	poison    []PoisonedKey
 }
 
 // place says where a key is being built: index into snapshots, and into Keys there. Not a pointer, as Keys grows.
 type place struct{ snapshot, key int }
 
-func newLoading(ids []session.ID) *loading {
-	return &loading{ids: ids, snapshots: make([]session.Snapshot, len(ids))}
+func newLoading(ids []session.ID, by *signer) *loading {
+	return &loading{ids: ids, snapshots: make([]session.Snapshot, len(ids)), signer: by}
 }
 
 var errBadRow = errors.New("unexpected row")
@@ -219,11 +221,14 @@ func (l *loading) keyRow(v [][]byte) error {
 		return nil
 	}
 	if !understood(key.Type, int64At(v[4]), form, v[2] != nil) {
-		l.poison = append(l.poison, session.Ref{Session: l.ids[n], Key: key.Name})
-		return nil
+		return l.poisoned(key.Name, whyForm)
 	}
-	if form == formDump {
-		key.Dump = l.bytes.copy(v[2])
+	if form != formClear {
+		payload, why := l.signer.open(payloadPlace{l.ids[n], key.Name, key.Type, key.ExpireAt}, form, v[2])
+		if why != "" {
+			return l.poisoned(key.Name, why)
+		}
+		key.Dump = l.bytes.copy(payload)
 	} else if v[2] != nil {
 		key.Value = l.bytes.copy(v[2])
 	}
@@ -238,6 +243,12 @@ func (l *loading) keyRow(v [][]byte) error {
 	return nil
 }
 
+// poisoned leaves a key of the session out.
+func (l *loading) poisoned(key, why string) error {
+	l.poison = append(l.poison, PoisonedKey{session.Ref{Session: l.ids[l.session], Key: key}, why})
+	return nil
+}
+
 // understood reports whether a stored key makes sense: a known type in a known form, with a value where one belongs.
 func understood(t session.Type, stored int64, form int16, hasValue bool) bool {
 	if stored < int64(session.String) || stored > int64(session.Module) {
@@ -246,7 +257,7 @@ func understood(t session.Type, stored int64, form int16, hasValue bool) bool {
 	switch form {
 	case formClear:
 		return t == session.String && hasValue || t == session.Hash && !hasValue
-	case formDump:
+	case formDump, formSigned:
 		return hasValue
 	default:
 		return false

@@ -26,6 +26,7 @@ func (s stored) expired(now int64) bool { return s.expireAt != 0 && s.expireAt <
 type change struct {
 	id session.ID
 	*session.KeyChange
+	by *signer
 }
 
 func (c change) ref() session.Ref { return session.Ref{Session: c.id, Key: c.Name} }
@@ -34,7 +35,7 @@ func (c change) ref() session.Ref { return session.Ref{Session: c.id, Key: c.Nam
 func (c change) stored() (form int16, value []byte) {
 	switch {
 	case c.Dump != nil:
-		return formDump, c.Dump
+		return c.by.stored(payloadPlace{c.id, c.Name, c.Type, c.ExpireAt}, c.Dump)
 	case c.Type == session.Hash:
 		return formClear, nil
 	default:

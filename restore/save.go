@@ -49,7 +49,7 @@ ORDER BY u.n`
 // field both as set and as removed sets it. Rows that already hold the same bytes are not written. A session that was
 // Elsewhere is stored here from its first key on; what else was known of it is forgotten, so changes must name all of its keys.
 func (s *Store) Save(ctx context.Context, changes []session.Change, now int64) (refused []session.Ref, err error) {
-	passes, err := splitPasses(changes)
+	passes, err := splitPasses(changes, s.signer)
 	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
@@ -92,12 +92,12 @@ func (s *Store) Save(ctx context.Context, changes []session.Change, now int64) (
 
 // splitPasses orders the changes by session and key. When a key is changed more than once, the second change goes into a second
 // pass, which sees what the first one left.
-func splitPasses(changes []session.Change) ([][]change, error) {
+func splitPasses(changes []session.Change, by *signer) ([][]change, error) {
 	var out [][]change
 	seen := make(map[session.Ref]int)
 	for i := range changes {
 		for j := range changes[i].Keys {
-			c := change{id: changes[i].Session, KeyChange: &changes[i].Keys[j]}
+			c := change{id: changes[i].Session, KeyChange: &changes[i].Keys[j], by: by}
 			if err := check(c); err != nil {
 				return nil, fmt.Errorf("save key %q of session %q: %w", c.Name, c.id, err)
 			}

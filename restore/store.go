@@ -33,6 +33,8 @@ type Config struct {
 	// Source is the operator's own SQL over existing tables, asked for sessions that are not stored. Its one parameter is
 	// the session's id, its columns are key, field (null: the key is a string) and value. See docs/source.md.
 	Source string
+	// Signing authenticates payloads of DUMP.
+	Signing Signing
 }
 
 // Store is the durable side. All methods are safe for concurrent use. An error for which Temporary is true left nothing
@@ -45,6 +47,7 @@ type Store struct {
 	queries atomic.Uint64
 	order   order
 	source  *source // nil: there is none
+	signer  *signer // nil: payloads are stored as they are
 
 	purging sync.Mutex // held by Purge all along; it protects purged and is not taken by anybody else
 	purged  int64      // the key that Purge looked at last
@@ -56,11 +59,15 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	by, err := newSigner(cfg.Signing)
+	if err != nil {
+		return nil, err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, settings)
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	s := &Store{pool: pool, log: cfg.Logger, pooled: cfg.SimpleProtocol}
+	s := &Store{pool: pool, log: cfg.Logger, pooled: cfg.SimpleProtocol, signer: by}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}
@@ -83,6 +90,11 @@ func (s *Store) prepare(ctx context.Context, cfg Config) error {
 		s.order.raise(time.Now().UnixNano())
 	} else if err != nil {
 		return err
+	}
+	if cfg.Signing.AcceptUnsigned {
+		if err := s.warnUnsigned(ctx); err != nil {
+			return err
+		}
 	}
 	if cfg.Source == "" {
 		return nil

@@ -149,6 +149,9 @@ type Entry struct {
 	Type    Type
 }
 
+// Extent is how many keys are stored of a database, and between which positions.
+type Extent struct{ Keys, First, Last int64 }
+
 // Summary is a stored session in a listing. Pos orders summaries and is stable.
 type Summary struct {
 	Pos     int64
