@@ -90,10 +90,11 @@ func (u UpstreamConfig) hint(err error) string {
 
 func (s *Server) listenerConfig() resp.ListenerConfig {
 	cfg := resp.ListenerConfig{
-		Limits: resp.DefaultLimits(), MaxClients: s.cfg.MaxClients, WriteTimeout: time.Minute, Refuse: s.protect, Adopt: s.adopt,
+		Limits: resp.DefaultLimits(), MaxClients: s.maxClients(), WriteTimeout: time.Minute, Refuse: s.protect, Adopt: s.adopt,
+		IdleTimeout: s.cfg.Exposure.IdleTimeout, AuthTimeout: s.cfg.Exposure.AuthTimeout,
 		OnAcceptError: func(err error) {
 			if s.alarms.raise("accept") {
-				s.log.Error("clients cannot be accepted", "error", err)
+				s.log.Error("clients cannot be accepted"+acceptRemedy(err), "error", err)
 			}
 		},
 	}
@@ -117,11 +118,26 @@ func isLocal(peer net.Addr) bool {
 	return !ok || tcp.IP.IsLoopback()
 }
 
-// listen opens the port, or the socket file with the given permissions.
-func listen(address string, mode fs.FileMode) (net.Listener, error) {
+// setIdleTimeout lets clients idle who wait for messages, as Redis does.
+func (c *client) setIdleTimeout() {
+	c.conn.IdleTimeout = c.s.cfg.Exposure.IdleTimeout
+	if c.monitor || c.tracking || c.subscribed() {
+		c.conn.IdleTimeout = 0
+	}
+}
+
+// keepAlive is what finds clients that have vanished without a word, with Redis's intervals.
+func keepAlive(after time.Duration) net.KeepAliveConfig {
+	const probes = 3
+	return net.KeepAliveConfig{Enable: after > 0, Idle: after, Interval: max(after/probes, time.Second), Count: probes}
+}
+
+// listen opens the port, or the socket file with its permissions.
+func listen(address string, e Exposure) (net.Listener, error) {
 	path, isSocket := strings.CutPrefix(address, "unix://")
 	if !isSocket {
-		ln, err := net.Listen("tcp", address)
+		alive := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: keepAlive(e.KeepAlive)}
+		ln, err := alive.Listen(context.Background(), "tcp", address)
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", address, err)
 		}
@@ -141,7 +157,7 @@ func listen(address string, mode fs.FileMode) (net.Listener, error) {
 	}}
 	ln, err := closed.Listen(context.Background(), "unix", path)
 	if err == nil {
-		if err = os.Chmod(path, cmp.Or(mode.Perm(), defaultSocketMode)); err != nil {
+		if err = os.Chmod(path, cmp.Or(e.SocketMode.Perm(), defaultSocketMode)); err != nil {
 			ln.Close()
 		}
 	}

@@ -19,7 +19,10 @@ import (
 )
 
 // secrets are the passwords of everything in these tests.
-var secrets = []string{"s3cret-postgres", "s3cret-redis", "s3cret-proxy", "s3cret-ops", "s3cret-typo"}
+var secrets = []string{"s3cret-postgres", "s3cret-redis", "s3cret-proxy", "s3cret-ops", "s3cret-typo", signingSecret[:12]}
+
+// signingSecret is long enough to sign with.
+const signingSecret = "s3cret-signing-9876543210-abcdefghijklmnopqrstuvwxyz"
 
 func wantNoSecret(t *testing.T, where, text string) {
 	t.Helper()
@@ -50,7 +53,7 @@ upstream {
   password = env("TEST_REDIS")
 }
 keyspace "baileys" { keys = ["wa:auth:{session}:creds"] }
-restore { postgres = env("TEST_DSN") }
+restore { postgres = env("TEST_DSN") secret = env("TEST_SECRET") }
 admin { listen = "127.0.0.1:0" users = ["ops"] }
 log { level = "trace"  format = "json" }
 `, cert, key, a.File, file, upstream)
@@ -64,11 +67,11 @@ func TestExposedProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = server.Kill() }()
-	dsn, env := withPassword(testenv.DSN(t)), []string{"TEST_REDIS=s3cret-redis", "TEST_OPS=s3cret-ops"}
+	dsn, env := withPassword(testenv.DSN(t)), []string{"TEST_REDIS=s3cret-redis", "TEST_OPS=s3cret-ops", "TEST_SECRET=" + signingSecret}
 	p := startConfigured(t, exposedConfig(t, a, server.Addr()), dsn, env...)
 
 	stdout, stderr, code := credproxy(t, append(env, "TEST_DSN="+dsn), "check", "--config", p.config)
-	if code != exitOK || !strings.Contains(stdout, `password = "(set)"`) {
+	if code != exitOK || !strings.Contains(stdout, `password = "(set)"`) || !strings.Contains(stdout, `secret        = "(set)"`) {
 		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
 	}
 	wantNoSecret(t, "check", stdout+stderr)
@@ -140,7 +143,7 @@ func TestFailingStartsShowNoSecret(t *testing.T) {
 		{"no Redis", "127.0.0.1:1", withPassword(testenv.DSN(t)), "reach Redis at 127.0.0.1:1"},
 		{"wrong password", server.Addr(), withPassword(testenv.DSN(t)), "WRONGPASS"},
 	} {
-		env := []string{"TEST_DSN=" + c.dsn, "TEST_REDIS=s3cret-redis", "TEST_OPS=s3cret-ops"}
+		env := []string{"TEST_DSN=" + c.dsn, "TEST_REDIS=s3cret-redis", "TEST_OPS=s3cret-ops", "TEST_SECRET=" + signingSecret}
 		path := writeFile(t, exposedConfig(t, a, c.upstream))
 		stdout, stderr, code := credproxy(t, env, "run", "--config", path)
 		if code != exitFailure || !strings.Contains(stderr, c.want) {

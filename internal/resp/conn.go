@@ -24,18 +24,28 @@ type Conn struct {
 	// IdleTimeout ends a Read that gets no byte from the client for so long; 0: never. It may be up to a sixteenth
 	// shorter. The goroutine that reads may change it between Reads (Redis lets subscribers idle).
 	IdleTimeout time.Duration
+	// AuthTimeout ends a Read of a client that has not authenticated so long after it has connected (or was made a stranger
+	// again), whatever it sends meanwhile; 0: never. Set before the first Read.
+	AuthTimeout time.Duration
 	// WriteTimeout ends a Write when the client takes no 256 KB for so long; 0: never. It may be up to a quarter
 	// shorter. Set before the first Write. NewConn sets 60 s.
 	WriteTimeout time.Duration
 
-	nc  net.Conn
-	raw syscall.RawConn // nil when nc is not a socket (TLS)
-	lim Limits
+	nc   net.Conn
+	raw  syscall.RawConn // nil when nc is not a socket (TLS)
+	sock net.Conn        // what is written to in the end: nc, or what carries it
+	send syscall.RawConn // of sock; nil when that is not a socket
+	lim  Limits
 
 	greet            handshaker // the handshake that is still to be made; nil: none
 	handshakeTimeout time.Duration
+	shaken           atomic.Bool // the handshake is over
 
-	authed atomic.Bool
+	authed   atomic.Bool
+	stranger time.Time    // since when the client has not been authenticated
+	since    time.Time    // when it came
+	served   atomic.Int32 // commands that were handed over, as far as two
+	trouble  atomic.Int64 // what its bad end costs its source, nanoseconds
 
 	// The client's bytes: buf[off:ready] are commands to hand over, buf[ready:done] is one more that did not fit beside
 	// them, buf[done:] is under scan.
@@ -43,8 +53,9 @@ type Conn struct {
 	off, ready, done int
 	scan             scanner
 	out              []byte // rewritten inline commands, handed over before buf[off:ready]
-	empty            int    // bytes of empty frames since the last command
-	refused          bool   // the scan met its end; scan.text is the reason
+	pace             pacer
+	handed           time.Time // when commands were last handed over while replies were still to be sent; zero: they were taken
+	refused          bool      // the scan met its end; scan.text is the reason
 	reader           trimmer
 	readErr          error // how the client's stream ended
 
@@ -62,11 +73,13 @@ type Conn struct {
 
 // NewConn returns a guard around nc. The client counts as unauthenticated until SetAuthenticated says otherwise.
 func NewConn(nc net.Conn, lim Limits) *Conn {
-	c := &Conn{WriteTimeout: defaultWriteTimeout, nc: nc, lim: lim.withDefaults(), handshakeTimeout: defaultHandshakeTimeout}
+	c := &Conn{WriteTimeout: defaultWriteTimeout, nc: nc, sock: nc, lim: lim.withDefaults(), handshakeTimeout: defaultHandshakeTimeout}
+	c.since = time.Now()
+	c.stranger = c.since
 	c.greet, _ = nc.(handshaker)
 	if s, ok := nc.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
-			c.raw, c.pull, c.unsent.push = raw, c.readSocket, c.writeSocket
+			c.raw, c.send, c.pull, c.unsent.push = raw, raw, c.readSocket, c.writeSocket
 		}
 	}
 	return c
@@ -74,7 +87,11 @@ func NewConn(nc net.Conn, lim Limits) *Conn {
 
 // SetAuthenticated lifts (or restores) the limits for unauthenticated clients, from the next header on. While they hold,
 // a Read returns one command at most, so that what follows an AUTH is judged after the AUTH was.
-func (c *Conn) SetAuthenticated(ok bool) { c.authed.Store(ok) }
+func (c *Conn) SetAuthenticated(ok bool) {
+	if was := c.authed.Swap(ok); was && !ok {
+		c.stranger = time.Now()
+	}
+}
 
 // Read returns complete commands, as many as have arrived and fit into p; a command that is larger than p is returned in
 // pieces, by Reads that do not block, after all of it has arrived. It blocks while no command is complete.
@@ -87,9 +104,16 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	c.reader.see(p)
+	if !c.handed.IsZero() {
+		time.Sleep(c.unread())
+		c.handed = time.Time{}
+	}
 	for {
 		if n := c.handOver(p); n > 0 {
 			c.reader.handed(n)
+			if busy, _ := c.unsent.state(); busy {
+				c.handed = time.Now()
+			}
 			return n, nil
 		}
 		c.gather(len(p))
@@ -103,23 +127,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 			c.Flush() // a client that has only closed its side still reads
 			return 0, c.readErr
 		default:
-			c.slowDown()
+			c.rest()
 			if err := c.await(); err != nil {
 				return 0, err
 			}
 		}
-	}
-}
-
-// maxEmpty is how many bytes of empty frames in a row are taken at full speed. They are legal, and no use to anybody: a client that
-// sends nothing else must not keep a processor busy.
-const maxEmpty = 64 << 10
-
-// slowDown lets a client that sends empty frames only send 64 KB of them in a millisecond.
-func (c *Conn) slowDown() {
-	if c.empty > maxEmpty {
-		c.empty = 0
-		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -151,7 +163,7 @@ func (c *Conn) gather(room int) {
 			return
 		case v == command:
 			c.done += n
-			c.empty = 0
+			c.count()
 			c.reader.command(n)
 			if c.ready > c.off && c.done-c.off > room {
 				return
@@ -164,7 +176,7 @@ func (c *Conn) gather(room int) {
 		default:
 			c.done += n
 			c.off, c.ready = c.done, c.done
-			c.empty += n
+			c.pace.empty += n
 		}
 	}
 }
@@ -189,12 +201,24 @@ func (c *Conn) rewrite(n, room int) bool {
 		c.scan.text = errQuotes
 		return false
 	}
+	if len(out) > len(c.out) {
+		c.count()
+	}
 	c.out = out
 	return true
 }
 
+// count notes a command.
+func (c *Conn) count() {
+	c.pace.command()
+	if c.served.Load() < 2 {
+		c.served.Add(1)
+	}
+}
+
 // refuse tells the client why it is closed, and ends the stream.
 func (c *Conn) refuse() error {
+	c.trouble.Store(int64(brokenCost))
 	if c.readErr == nil && c.scan.text != "" {
 		// The client is closed whether it takes the text or not.
 		_, _ = c.Write([]byte("-ERR Protocol error: " + c.scan.text + "\r\n"))
@@ -207,6 +231,7 @@ func (c *Conn) refuse() error {
 func (c *Conn) await() error {
 	if c.greet != nil {
 		if c.readErr = c.handshake(); c.readErr != nil {
+			c.blameHandshake()
 			return c.readErr
 		}
 	}
@@ -222,10 +247,12 @@ func (c *Conn) await() error {
 	if err := c.armRead(trim); err != nil {
 		return fmt.Errorf("set read deadline: %w", err)
 	}
+	had := len(c.buf) - c.off
 	err := c.fill()
 	switch {
 	case err == nil:
-	case errors.Is(err, os.ErrDeadlineExceeded) && trim:
+		c.pace.read(len(c.buf) - c.off - had)
+	case errors.Is(err, os.ErrDeadlineExceeded) && trim && !c.lateToAuth():
 		c.out = c.reader.lines()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("wait for command: %w", err)

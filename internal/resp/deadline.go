@@ -16,7 +16,7 @@ func (c *Conn) writeThrough(p []byte) (int, error) {
 		if err := c.armWrite(); err != nil {
 			return sent, fmt.Errorf("set write deadline: %w", err)
 		}
-		n, err := c.nc.Write(p[sent:min(sent+writePiece, len(p))])
+		n, err := c.sock.Write(p[sent:min(sent+writePiece, len(p))])
 		sent += n
 		if err != nil {
 			return sent, err
@@ -37,11 +37,11 @@ func (c *Conn) armWrite() error {
 	}
 	by := now.Add(c.WriteTimeout)
 	c.writeBy.Store(by.UnixNano())
-	return c.nc.SetWriteDeadline(by)
+	return c.sock.SetWriteDeadline(by)
 }
 
-// armRead sets the deadline for the next wait: the idle timeout's, unless the one that is set is almost as late, or, with
-// trim, the time to trim.
+// armRead sets the deadline for the next wait: with trim the time to trim, otherwise the idle timeout's, unless the one that is
+// set is almost as late; but no later than a stranger's last moment.
 func (c *Conn) armRead(trim bool) error {
 	var by time.Time
 	switch {
@@ -49,14 +49,28 @@ func (c *Conn) armRead(trim bool) error {
 		by = time.Now().Add(trimAfter)
 	case c.IdleTimeout > 0:
 		by = time.Now().Add(c.IdleTimeout)
-		if d := by.Sub(c.armed); d >= 0 && d < c.IdleTimeout/16 {
-			return nil
-		}
-	case c.armed.IsZero():
+	}
+	if last := c.lastMoment(); !last.IsZero() && (by.IsZero() || last.Before(by)) {
+		by = last
+	}
+	if d := by.Sub(c.armed); by.Equal(c.armed) || !trim && d >= 0 && d < c.IdleTimeout/16 {
 		return nil
 	}
 	c.armed = by
 	return c.nc.SetReadDeadline(by)
+}
+
+// lastMoment is until when a client that has not authenticated may take to do so; zero: for ever.
+func (c *Conn) lastMoment() time.Time {
+	if c.AuthTimeout <= 0 || c.authed.Load() {
+		return time.Time{}
+	}
+	return c.stranger.Add(c.AuthTimeout)
+}
+
+func (c *Conn) lateToAuth() bool {
+	last := c.lastMoment()
+	return !last.IsZero() && !time.Now().Before(last)
 }
 
 // disarmRead takes the deadline of an earlier wait away.

@@ -23,6 +23,7 @@ func (e *HandshakeError) Unwrap() error { return e.Err }
 func (c *Conn) handshake() error {
 	greet := c.greet
 	c.greet = nil
+	defer c.shaken.Store(true)
 	if err := c.SetDeadline(time.Now().Add(c.handshakeTimeout)); err != nil {
 		return &HandshakeError{err}
 	}
@@ -34,4 +35,12 @@ func (c *Conn) handshake() error {
 	}
 	c.armed = time.Time{}
 	return c.SetDeadline(time.Time{})
+}
+
+// blameHandshake charges the source for a handshake that failed, as it is the most expensive thing that a stranger can ask for.
+// Who only connects and closes has not asked.
+func (c *Conn) blameHandshake() {
+	if c.readErr != io.EOF {
+		c.trouble.Store(int64(handshakeCost))
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type ListenerConfig struct {
 	Limits       Limits
 	MaxClients   int           // connections open at a time; 0 or less: no limit
 	IdleTimeout  time.Duration // Conn.IdleTimeout; 0: none
+	AuthTimeout  time.Duration // Conn.AuthTimeout; 0: none
 	WriteTimeout time.Duration // Conn.WriteTimeout; 0: 60 s, negative: none
 	// TLS, if set, is what clients have to speak. The handshake is made by the first Read of a connection, so that no other
 	// client waits for it; one that takes longer than HandshakeTimeout is a *HandshakeError.
@@ -34,7 +36,8 @@ type ListenerConfig struct {
 	// Adopt, if set, may put something in the place of a welcome client's connection, which then is its owner's no more. Not
 	// for TLS.
 	Adopt func(net.Conn) net.Conn
-	// OnAcceptError, if set, is told of every failed accept (out of descriptors, say). The listener goes on by itself.
+	// OnAcceptError, if set, is told of every failed accept (out of descriptors, say). The listener goes on by itself: it
+	// tells the client and comes back for the next one soon, where that is possible.
 	OnAcceptError func(error)
 }
 
@@ -47,50 +50,81 @@ type Listener struct {
 	closed   chan struct{}
 	closing  sync.Once
 	closeErr error
+	debts    *Debts // of connections that came to little
+
+	// What follows belongs to Accept.
+	line     line
+	spare    reserve
+	deadline interface{ SetDeadline(time.Time) error } // of ln; nil: it has none, and nobody waits in line
+	armed    time.Time                                 // deadline that is set; zero: none
 }
 
-// NewListener returns a Listener that takes its connections from ln.
+// NewListener returns a Listener that takes its connections from ln. Accept is for one goroutine.
 func NewListener(ln net.Listener, cfg ListenerConfig) *Listener {
-	return &Listener{
+	l := &Listener{
 		ln:       ln,
 		cfg:      cfg,
 		refusals: make(chan struct{}, maxRefusals),
 		closed:   make(chan struct{}),
+		debts:    NewDebts(connAllowance, maxTurn),
 	}
+	l.deadline, _ = ln.(interface{ SetDeadline(time.Time) error })
+	return l
 }
 
 // Accept returns the next client that is not refused, as a *Conn. An error means that the listener is closed
 // (net.ErrClosed): redcon's accept loop spins on any other. Failures that may pass are retried after 5 ms, doubling up
 // to 1 s, as long as they last.
 func (l *Listener) Accept() (net.Conn, error) {
+	l.spare.keep()
 	delay := minAcceptDelay
 	for {
-		nc, err := l.ln.Accept()
-		if err == nil {
+		c, err := l.accept()
+		switch {
+		case err == nil && c != nil:
+			return c, nil
+		case err == nil:
 			delay = minAcceptDelay
-			if c := l.admit(nc); c != nil {
-				return c, nil
-			}
 			continue
-		}
-		if errors.Is(err, net.ErrClosed) || l.isClosed() {
+		case errors.Is(err, net.ErrClosed) || l.isClosed():
+			l.line.closeAll()
+			l.spare.release()
 			return nil, net.ErrClosed
 		}
 		if l.cfg.OnAcceptError != nil {
 			l.cfg.OnAcceptError(err)
 		}
-		if !l.pause(delay) {
-			return nil, net.ErrClosed
+		if l.turnAway(err) {
+			delay = minAcceptDelay
 		}
-		delay = min(2*delay, maxAcceptDelay)
+		if l.pause(delay) {
+			delay = min(2*delay, maxAcceptDelay)
+		}
 	}
+}
+
+// accept returns a client whose turn it is, nil if there is none at the moment.
+func (l *Listener) accept() (*Conn, error) {
+	if c := l.seat(); c != nil {
+		return c, nil
+	}
+	l.awake()
+	nc, err := l.ln.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := l.admit(nc)
+	if c == nil || l.mustWait(c) {
+		return nil, nil
+	}
+	return c, nil
 }
 
 // admit returns the guard of a welcome client, nil for a client that is refused. The checks come in Redis's order.
 func (l *Listener) admit(nc net.Conn) *Conn {
-	if l.cfg.TLS != nil {
-		nc = tls.Server(nc, l.cfg.TLS)
-	}
 	if n := l.open.Add(1); l.cfg.MaxClients > 0 && n > int64(l.cfg.MaxClients) {
 		l.open.Add(-1)
 		l.refuse(nc, errMaxClients)
@@ -107,20 +141,30 @@ func (l *Listener) admit(nc net.Conn) *Conn {
 		nc = l.cfg.Adopt(nc)
 	}
 	c := NewConn(nc, l.cfg.Limits)
-	c.IdleTimeout = l.cfg.IdleTimeout
+	if l.cfg.TLS != nil {
+		c.encrypt(l.cfg.TLS)
+	}
+	c.IdleTimeout, c.AuthTimeout = l.cfg.IdleTimeout, l.cfg.AuthTimeout
 	if l.cfg.HandshakeTimeout != 0 {
 		c.handshakeTimeout = l.cfg.HandshakeTimeout
 	}
 	if l.cfg.WriteTimeout != 0 {
 		c.WriteTimeout = max(0, l.cfg.WriteTimeout)
 	}
-	c.onClose = func() { l.open.Add(-1) }
 	return c
 }
 
 // refuse closes a client, and tells it why without making the accept loop wait (a TLS handshake comes first). A crowd
 // gets no explanations.
 func (l *Listener) refuse(nc net.Conn, text string) {
+	if l.debts.Turn(nc.RemoteAddr(), trifleCost) > 0 {
+		_ = nc.Close()
+		return
+	}
+	if l.cfg.TLS != nil {
+		nc = tls.Server(nc, l.cfg.TLS)
+	}
+	l.debts.Charge(nc.RemoteAddr(), trifleCost)
 	select {
 	case l.refusals <- struct{}{}:
 	default:

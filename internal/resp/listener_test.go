@@ -138,12 +138,12 @@ func TestAcceptBacksOff(t *testing.T) {
 		defer client.Close()
 		s := &stubborn{client: server}
 		for range 12 {
-			s.errs = append(s.errs, &net.OpError{Op: "accept", Err: syscall.EMFILE})
+			s.errs = append(s.errs, &net.OpError{Op: "accept", Err: syscall.ENOBUFS})
 		}
 		var told []error
 		l := NewListener(s, ListenerConfig{OnAcceptError: func(err error) { told = append(told, err) }})
 		nc, err := l.Accept()
-		if err != nil || len(told) != 12 || !errors.Is(told[0], syscall.EMFILE) {
+		if err != nil || len(told) != 12 || !errors.Is(told[0], syscall.ENOBUFS) {
 			t.Fatalf("Accept: %v; told %v", err, told)
 		}
 		nc.Close()
@@ -161,7 +161,7 @@ func TestCloseEndsBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stubborn{errs: make([]error, 1000)}
 		for i := range s.errs {
-			s.errs[i] = syscall.EMFILE
+			s.errs[i] = syscall.ENOBUFS
 		}
 		l := NewListener(s, ListenerConfig{})
 		result := make(chan error)

@@ -1,6 +1,8 @@
 package resp
 
 import (
+	"crypto/tls"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,6 +40,26 @@ type outbox struct {
 	err    error         // why it ended before everything was sent
 }
 
+// carrier is what a TLS connection writes to. So what is kept are bytes that are encrypted already: a record that was begun can be sent
+// in parts, by another goroutine.
+type carrier struct {
+	net.Conn
+	c *Conn
+}
+
+func (w carrier) Write(p []byte) (int, error) {
+	if !w.c.shaken.Load() { // its own deadlines hold for the handshake
+		return w.Conn.Write(p)
+	}
+	return w.c.put(p)
+}
+
+// encrypt puts TLS between the client and the guard. The handshake is made by the first Read.
+func (c *Conn) encrypt(cfg *tls.Config) {
+	t := tls.Server(carrier{c.sock, c}, cfg)
+	c.nc, c.greet, c.raw = t, t, nil
+}
+
 // Write sends p to the client, or keeps it to be sent as soon as the client takes it; it waits only when too much is kept. An
 // error may also be that of an earlier Write. An empty p costs nothing: redcon flushes after every command, also when
 // nothing is to send.
@@ -45,7 +67,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if c.raw == nil || !c.authed.Load() { // TLS cannot stop in the middle of a write; strangers get no memory
+	if c.nc != c.sock {
+		return c.nc.Write(p)
+	}
+	return c.put(p)
+}
+
+// put is Write below TLS.
+func (c *Conn) put(p []byte) (int, error) {
+	if c.send == nil || !c.authed.Load() { // strangers get no memory
 		return c.writeThrough(p)
 	}
 	sent := 0
@@ -75,7 +105,7 @@ func (c *Conn) writeNow(p []byte) (int, error) {
 	}
 	o := &c.unsent
 	o.now, o.sent, o.nowErr = p, 0, nil
-	err := c.raw.Write(o.push)
+	err := c.send.Write(o.push)
 	o.now = nil
 	if err == nil {
 		err = o.nowErr
@@ -105,6 +135,13 @@ func (o *outbox) state() (busy bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.busy, o.err
+}
+
+// kept returns how many bytes are still to be sent.
+func (o *outbox) kept() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.size
 }
 
 // keep takes p into the outbox; false: there is no room for it.

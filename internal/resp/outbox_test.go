@@ -116,3 +116,41 @@ func TestEndOfStreamWaitsForReplies(t *testing.T) {
 		t.Fatalf("Read: %v", err)
 	}
 }
+
+// TestTLSWritesBeforeItReads: with TLS, too, a client may write a million commands before it reads the first reply.
+func TestTLSWritesBeforeItReads(t *testing.T) {
+	const commands = 1_000_000
+	l := listen(t, "tcp", "127.0.0.1:0", ListenerConfig{TLS: tlsConfig(t)})
+	conns := accepted(l)
+	answered := make(chan error, 1)
+	go func() {
+		c := <-conns
+		c.SetAuthenticated(true)
+		defer c.Close()
+		for got, p := 0, make([]byte, 4096); got < commands*14; {
+			n, err := c.Read(p)
+			if err == nil {
+				_, err = c.Write(p[:n]) // as much as it asks
+			}
+			if err != nil {
+				answered <- err
+				return
+			}
+			got += n
+		}
+		c.Flush()
+		answered <- nil
+	}()
+	client := dialTLS(t, l)
+	all := bytes.Repeat([]byte(bulks("PING")), commands)
+	if _, err := client.Write(all); err != nil { // it has a deadline
+		t.Fatalf("the client cannot write before it reads: %v", err)
+	}
+	got := make([]byte, len(all))
+	if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, all) {
+		t.Fatalf("replies differ (%v)", err)
+	}
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+}

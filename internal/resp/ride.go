@@ -27,7 +27,7 @@ func (c *Conn) Ride(f func() (rode bool, err error)) {
 
 // mayRide reports whether nothing but the next bytes is waited for.
 func (c *Conn) mayRide() bool {
-	if c.ride == nil || c.readErr != nil || c.refused || len(c.out) > 0 || c.off != c.done || !c.authed.Load() {
+	if c.ride == nil || c.readErr != nil || c.refused || len(c.out) > 0 || c.off != c.done || !c.authed.Load() || c.pace.trickling() {
 		return false
 	}
 	busy, err := c.unsent.state()
@@ -54,10 +54,11 @@ func (c *Conn) Next() ([]byte, Find) {
 	switch v {
 	case command:
 		c.done += n
-		c.off, c.ready, c.empty = c.done, c.done, 0
+		c.off, c.ready = c.done, c.done
+		c.count()
 		return c.buf[from:c.done:c.done], Command
 	case more:
-		if c.scan.missing(len(c.buf)-from) > maxRide {
+		if c.scan.missing(len(c.buf)-from) > maxRide || c.pace.trickling() {
 			return nil, Other
 		}
 		return nil, Nothing
@@ -79,6 +80,7 @@ func (c *Conn) Pull() (more bool, err error) {
 	room := cap(c.buf) - len(c.buf)
 	n, err := c.try.TryRead(c.buf[len(c.buf):cap(c.buf)])
 	c.buf = c.buf[:len(c.buf)+n]
+	c.pace.read(n)
 	return n == room, err
 }
 

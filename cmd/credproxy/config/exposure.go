@@ -7,12 +7,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"credproxy/internal/certs"
 	"credproxy/proxy"
 )
 
 // This file reads and checks who may reach the proxy and how: sockets, TLS, passwords, admins.
+
+// maxKeepAlive is the most that Linux takes for TCP_KEEPIDLE.
+const maxKeepAlive = 32767 * time.Second
 
 // maxSocketPath is how long the path of a Unix socket may be on Linux, in bytes.
 const maxSocketPath = 107
@@ -21,7 +25,7 @@ func (f *file) decodeUpstream(c *Config, s *section) {
 	u := &c.Upstream
 	s.text("address", &u.Address)
 	s.text("username", &u.Username)
-	s.secret(&u.Password, &u.PasswordFile)
+	s.secret("password", &u.Password, &u.PasswordFile)
 	if b := s.block("tls"); b != nil {
 		u.TLS.On = true
 		f.upstreamTLS = f.open("upstream: tls", f.line(b.TypeRange.Start.Line), b.Body,
@@ -65,7 +69,7 @@ func (f *file) addUser(a *Auth, s *section, name string) {
 		s.report("", "user %q stands here a second time: remove one", name)
 	}
 	u := User{Name: name}
-	s.secret(&u.Password, &u.PasswordFile)
+	s.secret("password", &u.Password, &u.PasswordFile)
 	a.Users = append(a.Users, u)
 	if u.Password != "" {
 		return
@@ -79,25 +83,33 @@ func (f *file) addUser(a *Auth, s *section, name string) {
 	}
 }
 
-// secret reads a password, or the file that it is in.
-func (s *section) secret(password, path *string) {
-	s.text("password", password)
-	if s.text("password_file", path); s.body.Attributes["password_file"] == nil {
+// secret reads a password or a secret, or the file that it is in: name_file.
+func (s *section) secret(name string, value, path *string) {
+	inFile := name + "_file"
+	s.text(name, value)
+	if s.text(inFile, path); s.body.Attributes[inFile] == nil {
 		return
 	}
-	if s.body.Attributes["password"] != nil {
-		s.report("password_file", "password and password_file are both set: remove one")
+	if s.body.Attributes[name] != nil {
+		s.report(inFile, "%s and %s are both set: remove one", name, inFile)
 		return
 	}
-	data, err := certs.ReadFile(*path)
+	*value = s.secretFrom(inFile, name, *path)
+}
+
+// secretFrom reads a file with one secret, which setting names.
+func (s *section) secretFrom(setting, what, path string) string {
+	data, err := certs.ReadFile(path)
 	if err != nil {
-		s.report("password_file", "password_file: %v", err)
-		return
+		s.report(setting, "%s: %v", setting, err)
+		return ""
 	}
 	// Editors and `echo` end the file with a line end, which belongs to no password.
-	if *password = strings.TrimRight(string(data), "\r\n"); *password == "" {
-		s.report("password_file", "password_file: %s is empty: write the password into it", *path)
+	value := strings.TrimRight(string(data), "\r\n")
+	if value == "" {
+		s.report(setting, "%s: %s is empty: write the %s into it", setting, path, what)
 	}
+	return value
 }
 
 // socketMode reads permission bits as chmod takes them.
@@ -113,6 +125,7 @@ func (f *file) validateExposure(c *Config) {
 	if f.top.body.Attributes["listen_mode"] != nil && !strings.HasPrefix(c.Listen, "unix:") {
 		f.top.report("listen_mode", "listen_mode is for a Unix socket and listen is %s: remove it", c.Listen)
 	}
+	f.validateTimeouts(c)
 	f.validateTLS(c)
 	f.validateUpstreamTLS(&c.Upstream)
 	if c.Auth == nil {
@@ -122,6 +135,21 @@ func (f *file) validateExposure(c *Config) {
 		if !slices.ContainsFunc(c.Auth.Users, func(u User) bool { return u.Name == name }) {
 			f.admin.report("users", "users names %q, who is not in auth: add the user or remove the name", name)
 		}
+	}
+}
+
+// validateTimeouts refuses what would cut off honest clients, and what the kernel cannot keep: it counts in seconds.
+func (f *file) validateTimeouts(c *Config) {
+	for _, d := range []struct {
+		name string
+		set  time.Duration
+	}{{"idle_timeout", c.IdleTimeout}, {"auth_timeout", c.AuthTimeout}, {"tcp_keepalive", c.TCPKeepAlive}} {
+		if d.set != 0 && d.set < time.Second {
+			f.top.report(d.name, `%s is %s: write "1s" or more, or "0s" for none`, d.name, FormatDuration(d.set))
+		}
+	}
+	if c.TCPKeepAlive%time.Second != 0 || c.TCPKeepAlive > maxKeepAlive {
+		f.top.report("tcp_keepalive", `tcp_keepalive is %s: write whole seconds, "32767s" at most`, FormatDuration(c.TCPKeepAlive))
 	}
 }
 
