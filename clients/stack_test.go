@@ -56,7 +56,7 @@ type stack struct {
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
-	s := &stack{t: t, redis: testenv.Redis(t), dsn: testenv.DSN(t), addr: freeAddr(t)}
+	s := &stack{t: t, redis: testenv.Redis(t, "--sanitize-dump-payload", "clients"), dsn: testenv.DSN(t), addr: freeAddr(t)}
 	s.config = filepath.Join(t.TempDir(), "proxy.hcl")
 	must(t, os.WriteFile(s.config, fmt.Appendf(nil, configText, s.addr, s.redis.Addr()), 0o600))
 	s.direct, s.admin = client(t, s.redis.Addr()), client(t, s.addr)

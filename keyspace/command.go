@@ -49,11 +49,19 @@ const (
 	Writing                      // some form of it changes keys: those it names, or by Flush any
 )
 
+// Family is what a command works on, for statistics.
+type Family uint8
+
+// FamilyNames are the names of all families, by Family. The first is that of commands which are not in the static table.
+var FamilyNames = [...]string{"other", "generic", "string", "hash", "list", "set", "sorted_set", "stream", "more_types", "scripting",
+	"connection", "server", "cluster"}
+
 // Command is one entry of a Table. It is immutable.
 type Command struct {
 	Name    string // upper case; a subcommand is "OBJECT|ENCODING"
 	Index   int    // dense, 0 and up, in a Table; for tables beside it
 	Flags   Flags
+	Family  Family
 	Arity   int  // arguments with the name (and the subcommand's); negative: at least that many
 	Movable bool // learned, and only the server can tell where its keys are; see Table.Learn
 	Learned bool // from Table.Learn, not from the static table

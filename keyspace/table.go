@@ -32,12 +32,15 @@ type slot struct {
 // NewTable returns a table of all commands of Redis 7.0 to 8.8.
 func NewTable() *Table {
 	var all []*Command
-	for _, group := range [][]row{
+	// The order is that of FamilyNames, of which the first has no rows.
+	for i, group := range [][]row{
 		genericRows, stringRows, hashRows, listRows, setRows, zsetRows, streamRows, moreTypesRows, scriptRows,
 		connectionRows, serverRows, clusterRows,
 	} {
 		for _, r := range group {
-			all = append(all, r.command(len(all)))
+			c := r.command(len(all))
+			c.Family = Family(i + 1)
+			all = append(all, c)
 		}
 	}
 	t := &Table{}

@@ -30,7 +30,7 @@ func TestOwnUsersAnswerAsRedisDoes(t *testing.T) {
 			"HELLO 3 AUTH default", "HELLO 3 AUTH", "GET k", "PING"},
 		"with HELLO": {"HELLO 3 AUTH default sesame SETNAME n", "CLIENT GETNAME", "GET k", "HELLO 3 AUTH ops wrong", "GET k", "HELLO 2 AUTH ops opspw",
 			"GET k", "ACL WHOAMI", "HELLO 3", "GET k"},
-		"again and again": {"AUTH sesame", "AUTH wrong", "ACL WHOAMI", "AUTH ops opspw", "ACL WHOAMI", "AUTH ops wrong", "ACL WHOAMI", "AUTH default sesame",
+		"again and again": {"AUTH sesame", "AUTH wrong", "ACL WHOAMI", "AUTH ops opspw", "ACL WHOAMI", "AUTH ops wrong", "ACL WHOAMI", "MULTI", "ACL WHOAMI", "EXEC", "AUTH default sesame",
 			"ACL WHOAMI", "RESET", "GET k", "ACL WHOAMI", "AUTH sesame", "GET k"},
 		"while something is open": {"AUTH sesame", "WATCH k", "AUTH ops opspw", "MULTI", "SET k w", "EXEC", "GET k", "DEL k"},
 		"reset ends it":           {"AUTH ops opspw", "SELECT 3", "HELLO 3", "RESET", "PING", "SELECT 3", "AUTH sesame", "GET k"},
@@ -45,6 +45,40 @@ func TestOwnUsersAnswerAsRedisDoes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A client that monitors is judged here too, in its turn, and what it gives is not shown to Redis.
+func TestOwnUsersWhoMonitor(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t, func(cfg *proxy.Config) {
+		cfg.Exposure.Passwords, cfg.Deny = map[string]string{"default": "sesame", "ops": "opspw"}, nil
+	})
+	must(t, e.direct.ConfigResetStat(ctx).Err())
+	c := e.wire()
+	c.want("+OK\r\n", "AUTH", "sesame")
+	c.want("+OK\r\n", "MONITOR")
+	const refused = "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+	var pipeline []byte
+	for _, line := range []string{"ECHO 1", "AUTH wrong", "ECHO 2", "AUTH ops opspw", "ECHO 3", "HELLO 3 AUTH ops wrong", "HELLO 2 AUTH ops opspw SETNAME n", "HELLO 2 AUTH ops opspw NOSUCH", "ECHO 4", "AUTH a b c"} {
+		pipeline = resp.AppendCommand(pipeline, strings.Fields(line)...)
+	}
+	c.write(string(pipeline))
+	for _, want := range []string{"$1\r\n1", refused, "$1\r\n2", "+OK\r\n", "$1\r\n3", refused, "*14\r\n", "-ERR Syntax error in HELLO", "$1\r\n4", "-ERR syntax error"} {
+		for {
+			line := c.reply()
+			if strings.HasPrefix(line, "+") && line != "+OK\r\n" { // monitored
+				continue
+			}
+			if !strings.HasPrefix(line, want) {
+				t.Fatalf("got %q, want %q", line, want)
+			}
+			break
+		}
+	}
+	stats := e.direct.Info(ctx, "commandstats").Val()
+	if strings.Contains(stats, "cmdstat_auth:") {
+		t.Errorf("Redis was shown the credentials: %s", stats)
 	}
 }
 

@@ -38,7 +38,9 @@ func (c *client) cmdAuth(_ *keyspace.Command, args [][]byte, _ []byte) {
 }
 
 // login makes the client a user; false: the refusal has been answered. An empty user is AUTH with a password only.
-func (c *client) login(proto int, user, password string) bool {
+func (c *client) login(proto int, user, password string) (ok bool) {
+	over := c.mayGuess()
+	defer func() { over(ok) }()
 	if c.rules.own != nil {
 		return c.loginHere(user, password)
 	}
@@ -68,6 +70,10 @@ func (c *client) loginRedis(id upstream.Identity) bool {
 	defer cancel()
 	conn, err := c.s.upstream.Login(ctx, id)
 	if err != nil {
+		var refused *upstream.RefusedError
+		if !errors.As(err, &refused) { // nothing was guessed
+			c.s.guesses.Charge(c.conn.RemoteAddr(), -guessCost)
+		}
 		c.reply(errorReply(nil, loginText(err)))
 		return false
 	}
@@ -244,12 +250,15 @@ func (c *client) cmdSelect(_ *keyspace.Command, args [][]byte, raw []byte) {
 	}
 	id := c.ident
 	id.DB = db
-	if _, err := c.s.upstream.Shared(c.ctx, id); err != nil {
+	conn, err := c.s.upstream.Shared(c.ctx, id)
+	if err != nil {
 		c.reply(errorReply(nil, loginText(err)))
 		return
 	}
-	c.setDB(db)
-	c.reply(replyOK)
+	if c.permittedOver(conn, "SELECT "+itoa(db), raw) { // which selects there what is selected already
+		c.setDB(db)
+		c.reply(replyOK)
+	}
 }
 
 func (c *client) setDB(db int) {

@@ -87,7 +87,7 @@ func (d *differential) victim(rnd *rand.Rand) string {
 // compare runs n commands.
 func (d *differential) compare(n int, evict bool) {
 	d.t.Helper()
-	d.gen.storm, d.dual.storm = !evict, !evict
+	d.gen.storm = !evict
 	for done := 0; done < n; {
 		batch := d.gen.batch()
 		d.history = append(d.history, batch...)

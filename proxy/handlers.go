@@ -32,21 +32,24 @@ var handlerTable = map[string]handler{
 	"RESET": {run: (*client).cmdReset, always: true},
 
 	"SELECT":              {run: (*client).cmdSelect},
-	"CLIENT|ID":           {run: (*client).cmdClientID, standIn: itself},
-	"CLIENT|GETNAME":      {run: (*client).cmdClientGetName, standIn: itself},
-	"CLIENT|SETNAME":      {run: (*client).cmdClientSetName, standIn: itself},
-	"CLIENT|SETINFO":      {run: (*client).cmdClientSetInfo, standIn: itself},
-	"CLIENT|INFO":         {run: (*client).cmdClientInfo, standIn: itself},
+	"CLIENT|ID":           {run: asked(itself, (*client).cmdClientID), standIn: itself},
+	"CLIENT|GETNAME":      {run: asked(itself, (*client).cmdClientGetName), standIn: itself},
+	"CLIENT|SETNAME":      {run: asked(instead("CLIENT", "SETNAME", ""), (*client).cmdClientSetName), standIn: itself},
+	"CLIENT|SETINFO":      {run: asked(instead("CLIENT", "SETINFO", "LIB-VER", ""), (*client).cmdClientSetInfo), standIn: itself},
+	"CLIENT|INFO":         {run: asked(itself, (*client).cmdClientInfo), standIn: itself},
 	"CLIENT|LIST":         {run: (*client).cmdClientList, standIn: itself},
 	"CLIENT|KILL":         {run: (*client).cmdClientKill, standIn: instead("CLIENT", "KILL", "ID", noClient)},
-	"CLIENT|REPLY":        {run: (*client).cmdClientReply},
-	"CLIENT|NO-EVICT":     {run: (*client).cmdClientSwitch, standIn: itself},
-	"CLIENT|NO-TOUCH":     {run: (*client).cmdClientSwitch, standIn: itself},
+	"CLIENT|REPLY":        {run: asked(instead("CLIENT", "REPLY", "ON"), (*client).cmdClientReply)},
+	"CLIENT|NO-EVICT":     {run: asked(instead("CLIENT", "NO-EVICT", "off"), (*client).cmdClientSwitch), standIn: itself},
+	"CLIENT|NO-TOUCH":     {run: asked(instead("CLIENT", "NO-TOUCH", "off"), (*client).cmdClientSwitch), standIn: itself},
 	"CLIENT|TRACKING":     {run: (*client).cmdClientTracking},
 	"CLIENT|UNBLOCK":      {run: (*client).cmdClientUnblock, standIn: instead("CLIENT", "UNBLOCK", "0")},
+	"ACL|SETUSER":         {run: (*client).cmdACLChange},
+	"ACL|DELUSER":         {run: (*client).cmdACLChange},
+	"ACL|LOAD":            {run: (*client).cmdACLChange},
 	"SCRIPT|DEBUG":        {run: (*client).cmdScriptDebug},
-	"ACL|WHOAMI":          {run: (*client).cmdWhoAmI},
-	"CLIENT|GETREDIR":     {run: (*client).cmdClientGetRedir, standIn: itself},
+	"ACL|WHOAMI":          {run: asked(itself, (*client).cmdWhoAmI), standIn: itself},
+	"CLIENT|GETREDIR":     {run: asked(itself, (*client).cmdClientGetRedir), standIn: itself},
 	"CLIENT|CACHING":      {run: (*client).cmdClientCaching},
 	"CLIENT|TRACKINGINFO": {run: (*client).cmdClientTrackingInfo, standIn: itself},
 	"SYNC":                {run: (*client).cmdUnsupported}, // these three would turn a connection that others share into a replica's
@@ -56,7 +59,7 @@ var handlerTable = map[string]handler{
 	"EXEC":                {run: (*client).cmdExec, inTx: true},
 	"DISCARD":             {run: (*client).cmdDiscard, inTx: true},
 	"WATCH":               {run: (*client).cmdWatch, inTx: true},
-	"UNWATCH":             {run: (*client).cmdUnwatch},
+	"UNWATCH":             {run: asked(itself, (*client).cmdUnwatch)},
 	"SUBSCRIBE":           {run: (*client).cmdSubscribe},
 	"PSUBSCRIBE":          {run: (*client).cmdSubscribe},
 	"SSUBSCRIBE":          {run: (*client).cmdSubscribe},
@@ -100,6 +103,7 @@ func (s *Server) checkUpstream(ctx context.Context) error {
 	if policy, _ := infoField(info, "maxmemory_policy"); policy != "" && policy != "noeviction" {
 		s.log.Warn("Redis evicts keys by itself and tears sessions apart: set maxmemory-policy to noeviction", "maxmemory_policy", policy)
 	}
+	s.checkPayloads(ctx)
 	if enabled, _ := infoField(info, "cluster_enabled"); enabled == "1" {
 		return fmt.Errorf("use Redis at %s: it is a cluster node, credproxy needs a single Redis", s.cfg.Upstream.Address)
 	}

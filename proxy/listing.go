@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -16,7 +15,7 @@ import (
 )
 
 // KEYS, SCAN, DBSIZE and RANDOMKEY tell about keys that they do not name, and evicted sessions' keys are among them. Redis is
-// asked first, then Postgres. A key that Postgres has and Redis did not show is shown if its session was outside Redis
+// asked first, then Postgres. What KEYS and DBSIZE add of Postgres, a census says (census.go). For the others: a key that Postgres has and Redis did not show is shown if its session was outside Redis
 // at some time since Redis was asked: resident all the while, Redis's word is the truth (the key is deleted and not saved
 // yet); otherwise Redis may have been asked too late or too early, and is asked about that key again if it has it by now.
 
@@ -145,8 +144,9 @@ type listing struct {
 	scan   scanOptions
 	first  bool // the scan begins here
 	inTx   bool
-	own    int64 // how many of the proxy's keys DBSIZE has counted within EXEC, -1: not known
-	plain  bool  // SCAN's arguments are not what the proxy understands: Redis says what is wrong with them
+	own    int64   // how many of the proxy's keys DBSIZE has counted within EXEC, -1: not known
+	census *census // of DBSIZE and KEYS
+	plain  bool    // SCAN's arguments are not what the proxy understands: Redis says what is wrong with them
 }
 
 // newListing begins a listing of a database. The arguments are copied.
@@ -208,12 +208,28 @@ func (l *listing) stored(ctx context.Context, want, f func(e *session.Entry) boo
 
 func (c *client) cmdListing(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	l := c.newListing(cmd, args, c.ident.DB)
-	reply, err := c.roundTrip(l.request(args, raw))
+	reply, err := l.ask(l.request(args, raw))
+	defer l.census.close()
 	if err != nil {
 		c.emit(errorReply(nil, textUnavailable(err)))
 		return
 	}
 	c.emit(l.complete(reply))
+}
+
+// ask asks Redis, for KEYS at the moment of a census.
+func (l *listing) ask(raw []byte) (reply []byte, err error) {
+	if l.name != "KEYS" || l.plain {
+		return l.c.roundTrip(raw)
+	}
+	if err := l.c.connect(); err != nil { // which may take a while
+		return nil, err
+	}
+	if l.census, err = l.c.s.beginCensus(l.c.ctx); err != nil {
+		return nil, err
+	}
+	defer l.census.counted()
+	return l.c.roundTrip(raw)
 }
 
 func (l *listing) keys(ctx context.Context, v resp.Value) ([]byte, error) {
@@ -228,10 +244,8 @@ func (l *listing) keys(ctx context.Context, v resp.Value) ([]byte, error) {
 	for i := range v.Elems {
 		add(string(v.Elems[i].Str))
 	}
-	err := l.stored(ctx, func(e *session.Entry) bool { return matches(l.glob, e.Key) }, func(e *session.Entry) bool {
-		add(e.Key)
-		return true
-	})
+	wanted := func(e *session.Entry) bool { return matches(l.glob, e.Key) }
+	err := l.c.s.storedOutside(ctx, l.census, l.db, wanted, func(e *session.Entry, _ bool) { add(e.Key) })
 	return appendStrings(nil, keys), err
 }
 
@@ -249,18 +263,25 @@ func appendStrings(b []byte, list []string) []byte {
 }
 
 func (l *listing) size(ctx context.Context, v resp.Value) ([]byte, error) {
-	n, own, err := v.Int, l.own, error(nil)
-	if own < 0 {
-		if n, own, err = l.c.s.count(ctx, l.db); err != nil {
+	s, n, own := l.c.s, v.Int, l.own
+	if !l.inTx { // Redis has said that the user may; what it has counted was of another moment
+		var err error
+		if l.census, err = s.beginCensus(ctx); err == nil {
+			defer l.census.close()
+			n, own, err = s.count(ctx, l.db)
+			l.census.counted()
+		}
+		if err != nil {
+			return nil, unavailableError{err}
+		}
+	} else if own < 0 {
+		var err error
+		if _, own, err = s.count(ctx, l.db); err != nil {
 			return nil, unavailableError{err}
 		}
 	}
-	if l.inTx {
-		n = v.Int // as of EXEC
-	}
-	n -= own
-	err = l.stored(ctx, anyEntry, func(*session.Entry) bool { n++; return true })
-	return resp.AppendInt(nil, max(n, 0)), err
+	outside, err := s.countOutside(ctx, l.census, l.db)
+	return resp.AppendInt(nil, max(n-own-l.census.early[l.db]+outside, 0)), err
 }
 
 // ownKeys are the names of all keys that the proxy may have in a database.
@@ -280,48 +301,4 @@ func (s *Server) count(ctx context.Context, db int) (all, own int64, err error) 
 		return 0, 0, fmt.Errorf("count keys: %w", err)
 	}
 	return size.Val(), exist.Val(), nil
-}
-
-// random takes Redis's key. One of the proxy's own is asked away; where Redis draws nothing else, any other key will do, and with
-// none left there Postgres has the answer.
-func (l *listing) random(ctx context.Context, v resp.Value) ([]byte, error) {
-	const tries = 16
-	db := l.c.s.control.db(l.db)
-	key, err := string(v.Str), error(nil)
-	for i := 0; i < tries && !v.Null && err == nil; i++ {
-		if !keyspace.Own([]byte(key)) {
-			return resp.AppendBulkString(nil, key), nil
-		}
-		key, err = db.RandomKey(ctx).Result()
-	}
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, unavailableError{fmt.Errorf("ask for another key: %w", err)}
-	}
-	if other, err := anyKey(ctx, db); err != nil || other != nil {
-		return resp.AppendBulk(nil, other), err
-	}
-	answer := resp.AppendNull(nil, l.c.ident.Proto)
-	err = l.stored(ctx, anyEntry, func(e *session.Entry) bool {
-		answer = resp.AppendBulkString(nil, e.Key)
-		return false
-	})
-	return answer, err
-}
-
-// anyKey returns some key in Redis that is not the proxy's, nil if there is none.
-func anyKey(ctx context.Context, db *redis.Client) ([]byte, error) {
-	for cursor := uint64(0); ; {
-		keys, next, err := db.Scan(ctx, cursor, "", 1000).Result()
-		if err != nil {
-			return nil, unavailableError{fmt.Errorf("look for a key: %w", err)}
-		}
-		for _, key := range keys {
-			if !keyspace.Own([]byte(key)) {
-				return []byte(key), nil
-			}
-		}
-		if cursor = next; cursor == 0 {
-			return nil, nil
-		}
-	}
 }

@@ -174,3 +174,43 @@ func (c *client) toOwn(raw []byte) {
 		c.quit = true
 	}
 }
+
+// monitorSends takes a command of a monitoring client. It goes to Redis as it is, since what comes back cannot be told from what is
+// monitored; but credentials of the proxy's own users are judged here, and Redis never sees them.
+func (c *client) monitorSends(cmd *keyspace.Command, args [][]byte, raw []byte) {
+	switch {
+	case c.rules.own == nil || cmd == nil || !cmd.ArityOK(len(args)):
+		c.toOwn(raw)
+	case cmd.Name == "AUTH":
+		c.catchUp()
+		c.cmdAuth(cmd, args, raw)
+	case cmd.Name == "HELLO":
+		c.monitorGreets(args, raw)
+	default:
+		c.toOwn(raw)
+	}
+}
+
+func (c *client) monitorGreets(args [][]byte, raw []byte) {
+	h, problem := c.parseHello(args)
+	switch {
+	case problem != "":
+		c.catchUp()
+		c.reply(errorReply(nil, problem))
+		return
+	case h.auth:
+		c.catchUp()
+		if !c.loginHere(h.user, h.password) {
+			return
+		}
+		words := []string{"HELLO", itoa(h.proto)}
+		if h.name != nil {
+			words = append(words, "SETNAME", string(h.name))
+		}
+		raw = command(words...)
+	}
+	c.toOwn(raw)
+}
+
+// catchUp returns when Redis has answered what was sent to it before, so that an answer from here comes in its turn.
+func (c *client) catchUp() { c.relay(nil) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"strconv"
+	"time"
 
 	"credproxy/internal/resp"
 	"credproxy/keyspace"
@@ -64,7 +65,7 @@ func (c *client) notInMulti(cmd *keyspace.Command, args [][]byte) string {
 		return ""
 	}
 	switch cmd.Name {
-	case "SELECT", "INFO", "UNWATCH", "CLIENT|CACHING", "ACL|WHOAMI":
+	case "SELECT", "INFO", "UNWATCH", "CLIENT|CACHING":
 		return ""
 	}
 	if cmd.Has(keyspace.Connection) {
@@ -88,7 +89,7 @@ func (c *client) inPlace(cmd *keyspace.Command, args [][]byte, raw []byte) (queu
 		return l.request(args, raw), l.complete
 	}
 	h := c.s.handlerOf(cmd)
-	if h == nil || h.standIn == nil {
+	if h == nil || h.standIn == nil || cmd.Name == "ACL|WHOAMI" && c.rules.own == nil {
 		return raw, nil
 	}
 	kept := make([][]byte, len(args)) // they must outlive the batch in which they came
@@ -119,6 +120,20 @@ func (c *client) queueCount() {
 		c.tx.counts = map[int]*listing{}
 	}
 	c.tx.counts[c.tx.queued] = c.tx.lists[len(c.tx.lists)-1]
+}
+
+// beginLists prepares the listings of a transaction for the moment of EXEC, which is next.
+func (c *client) beginLists(tx *transaction) (err error) {
+	for _, l := range tx.lists {
+		l.since = time.Now().UnixNano()
+		if !l.plain && (l.name == "DBSIZE" || l.name == "KEYS") && tx.census == nil {
+			if tx.census, err = c.s.beginCensus(c.ctx); err != nil {
+				return err
+			}
+		}
+		l.census = tx.census
+	}
+	return nil
 }
 
 // itself queues the command: what it does to a borrowed connection harms nobody.

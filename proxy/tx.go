@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"time"
 
 	"credproxy/internal/resp"
 	"credproxy/internal/session"
@@ -22,6 +21,7 @@ type transaction struct {
 	here    map[int]func(reply []byte) []byte // by place: makes the client's reply from Redis's
 	lists   []*listing                        // those among them that look at the database as EXEC finds it
 	counts  map[int]*listing                  // by place: the DBSIZE behind which Redis counts the proxy's own keys
+	census  *census                           // of EXEC's moment, if there is a DBSIZE
 }
 
 func (t *transaction) abandon(s *Server) {
@@ -114,7 +114,7 @@ func (c *client) roundTripOver(conn *upstream.Conn, raw []byte) ([]byte, error) 
 
 func (c *client) cmdMulti(_ *keyspace.Command, _ [][]byte, raw []byte) {
 	if c.tx != nil {
-		c.emit(errorReply(nil, textNestedMulti))
+		c.emit(c.ask(raw)) // Redis says that it cannot be nested, or that the user may not at all
 		return
 	}
 	if err := c.takeOwn(); err != nil {
@@ -190,7 +190,7 @@ func (c *client) cmdExec(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		return
 	}
 	if c.tx == nil {
-		c.emit(errorReply(nil, textExecNoMulti))
+		c.pass(raw)
 		return
 	}
 	tx := c.tx
@@ -199,6 +199,8 @@ func (c *client) cmdExec(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		refusal = textExecAbort
 	} else if err := c.prepareExec(tx); err != nil {
 		refusal = gateText(err)
+	} else if err := c.beginLists(tx); err != nil {
+		refusal = textUnavailable(err)
 	}
 	if refusal != "" {
 		c.ask(command("DISCARD"))
@@ -206,10 +208,11 @@ func (c *client) cmdExec(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		c.emit(errorReply(nil, refusal))
 		return
 	}
-	for _, l := range tx.lists {
-		l.since = time.Now().UnixNano()
-	}
 	reply := c.ask(raw)
+	if tx.census != nil {
+		tx.census.counted()
+		defer tx.census.close()
+	}
 	if len(tx.here) > 0 {
 		reply = c.answerHere(tx, bytes.Clone(reply))
 	}
@@ -290,7 +293,7 @@ func (c *client) cmdDiscard(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		return
 	}
 	if c.tx == nil {
-		c.emit(errorReply(nil, textDiscardNoMult))
+		c.pass(raw)
 		return
 	}
 	reply := bytes.Clone(c.ask(raw))
@@ -305,7 +308,7 @@ func (c *client) cmdWatch(cmd *keyspace.Command, args [][]byte, raw []byte) {
 		c.emit(errorReply(nil, textNoAuth))
 		return
 	case c.tx != nil:
-		c.emit(errorReply(nil, textWatchInMulti))
+		c.emit(c.ask(raw))
 		return
 	}
 	if err := c.takeOwn(); err != nil {

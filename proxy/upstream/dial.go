@@ -61,7 +61,7 @@ type greeting struct {
 // handshake sends everything in one write; Redis runs it in order.
 func (u *Upstream) handshake(nc net.Conn, id Identity) (greeting, error) {
 	var req []byte
-	replies := 3
+	replies := 2
 	if id.Auth {
 		if id.User == "" {
 			req = resp.AppendCommand(req, "AUTH", id.Password)
@@ -70,7 +70,10 @@ func (u *Upstream) handshake(nc net.Conn, id Identity) (greeting, error) {
 		}
 		replies++
 	}
-	req = resp.AppendCommand(req, "SELECT", strconv.Itoa(id.DB))
+	if id.DB != 0 { // where a connection begins is not asked for: the user may have no permission to SELECT
+		req = resp.AppendCommand(req, "SELECT", strconv.Itoa(id.DB))
+		replies++
+	}
 	req = resp.AppendCommand(req, "HELLO", strconv.Itoa(id.Proto)) // in RESP2, too: it tells the connection's number, and to any user
 	req = resp.AppendCommand(req, "INFO", "server")
 	if _, err := nc.Write(req); err != nil {

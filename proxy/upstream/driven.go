@@ -41,6 +41,13 @@ func (c *Conn) Queue(call *Call, n int, req []byte, then func()) error {
 	return nil
 }
 
+// Queued returns how many bytes wait to be written.
+func (c *Conn) Queued() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending)
+}
+
 // ReadTurn takes what Redis has sent, by way of buf. more: there may be more of it.
 func (c *Conn) ReadTurn(buf []byte) (more bool) {
 	n, err := c.driven.TryRead(buf)
