@@ -3,11 +3,13 @@ package lru
 import (
 	"cmp"
 	"slices"
+	"strings"
+	"unsafe"
 )
 
 // Item is one session in a Table. Key is read-only; all else belongs to the lock of the item's shard.
 type Item[V any] struct {
-	Key        string // the owner's encoded identity, any bytes
+	Key        string // the owner's encoded identity, any bytes; stands in inline where it fits
 	LastAccess int64  // unix milliseconds; see rule 3 of the package
 	Hits       uint64 // touches since the session was first seen
 	Bytes      int64  // estimated size in Redis; change it with Shard.SetBytes
@@ -15,7 +17,26 @@ type Item[V any] struct {
 
 	prev, next *Item[V]
 	mark       uint32 // the last search that looked at the item, so that none looks twice
+	place      uint32 // the shard's ranking keeps it there; 0: nowhere
 	listed     bool
+	removed    bool
+	inline     [inlineKey]byte
+}
+
+// inlineKey is how long a key may be to stand in its item: a UUID and the proxy's four bytes before it. Elsewhere it would be
+// one more wait for memory in every command, and take 8 bytes more.
+const inlineKey = 40
+
+// newItem makes an item that keeps nothing of key.
+func newItem[V any](key string, lastAccess int64) *Item[V] {
+	it := &Item[V]{LastAccess: lastAccess}
+	if len(key) == 0 || len(key) > inlineKey {
+		it.Key = strings.Clone(key)
+		return it
+	}
+	// The bytes never change after this, as a string's must not.
+	it.Key = unsafe.String(&it.inline[0], copy(it.inline[:], key))
+	return it
 }
 
 // list is the recency order of one shard: doubly linked, ascending by LastAccess, ties in order of arrival. It is

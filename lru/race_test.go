@@ -18,8 +18,15 @@ type gate struct {
 // TestSixteenGoroutines lets clients, an evictor and readers loose on one table. Under -race it proves the locking; in any
 // case no access may be lost, no victim busy, no list broken.
 func TestSixteenGoroutines(t *testing.T) {
+	for _, p := range Policies() {
+		t.Run(string(p), func(t *testing.T) { sixteenGoroutines(t, p) })
+	}
+}
+
+func sixteenGoroutines(t *testing.T, p Policy) {
 	const clients, accesses, keys = 13, 20_000, 2_000
 	table := New[gate](16)
+	table.SetPolicy(p)
 	var clock atomic.Int64
 	var stop atomic.Bool
 	var work, background sync.WaitGroup
@@ -63,7 +70,7 @@ func useSessions(table *Table[gate], clock *atomic.Int64, seed uint64, accesses,
 	rng := rand.New(rand.NewPCG(seed, seed))
 	for range accesses {
 		key := fmt.Appendf(nil, "session:%d", rng.IntN(keys))
-		now := clock.Add(1) // read before the lock, so that times arrive out of order
+		now := clock.Add(visit / 100) // read before the lock, so that times arrive out of order
 		sh, it := table.Acquire(key)
 		if it == nil {
 			it = sh.Add(string(key), now)
@@ -81,7 +88,7 @@ func useSessions(table *Table[gate], clock *atomic.Int64, seed uint64, accesses,
 }
 
 func evictIdle(t *testing.T, table *Table[gate]) {
-	victims := table.Oldest(nil, 50, func(it *Item[gate]) bool { return it.Value.inFlight == 0 })
+	victims := table.Victims(nil, 50, func(it *Item[gate]) bool { return it.Value.inFlight == 0 })
 	seen := map[*Item[gate]]bool{}
 	for _, it := range victims {
 		if seen[it] {

@@ -1,9 +1,10 @@
 package lru
 
 import (
+	"cmp"
 	"hash/maphash"
-	"iter"
 	"math/bits"
+	"slices"
 	"sync"
 )
 
@@ -22,6 +23,8 @@ type Table[V any] struct {
 
 	searching sync.Mutex // one search at a time: searches mark the items they have seen. Taken before any shard's lock
 	searches  uint32
+	order     Policy // guarded by searching
+	inflation inflation
 }
 
 // New makes an empty table of shards parts, rounded up to a power of two and at most 4096; 0 or less means 64.
@@ -30,9 +33,9 @@ func New[V any](shards int) *Table[V] {
 		shards = defaultShards
 	}
 	shards = 1 << bits.Len(uint(min(shards, maxShards)-1))
-	t := &Table[V]{seed: maphash.MakeSeed(), mask: uint64(shards - 1), shards: make([]Shard[V], shards)}
+	t := &Table[V]{seed: maphash.MakeSeed(), mask: uint64(shards - 1), shards: make([]Shard[V], shards), order: LRU}
 	for i := range t.shards {
-		t.shards[i].seed, t.shards[i].items = t.seed, make(map[uint64]*Item[V])
+		t.shards[i].seed = t.seed
 	}
 	return t
 }
@@ -53,7 +56,7 @@ func (t *Table[V]) Acquire(key []byte) (*Shard[V], *Item[V]) {
 	hash := maphash.Bytes(t.seed, key)
 	sh := &t.shards[hash&t.mask]
 	sh.Lock()
-	return sh, sh.get(hash, key)
+	return sh, sh.items.get(hash, view(key))
 }
 
 // Totals sums up a table.
@@ -69,7 +72,7 @@ func (t *Table[V]) Totals() Totals {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.lockSoon()
-		sum.Len += len(sh.items) + len(sh.collided)
+		sum.Len += sh.items.len
 		sum.Listed += sh.list.len
 		sum.Bytes += sh.list.bytes
 		sh.Unlock()
@@ -99,13 +102,20 @@ func (sh *Shard[V]) relist(want func(it *Item[V]) bool) {
 	sh.Lock()
 	defer sh.Unlock()
 	var add []*Item[V]
-	for it := range sh.all() {
+	for _, it := range sh.items.items(nil) {
 		if !it.listed && (want == nil || want(it)) {
 			add = append(add, it)
 		}
 	}
-	if len(add) > 0 {
-		sh.list.merge(add)
+	if len(add) == 0 {
+		return
+	}
+	sh.list.merge(add)
+	if sh.rank != nil {
+		slices.SortStableFunc(add, func(a, b *Item[V]) int { return cmp.Compare(a.LastAccess, b.LastAccess) })
+		for _, it := range add {
+			sh.rank.recover(it)
+		}
 	}
 }
 
@@ -113,44 +123,30 @@ func (sh *Shard[V]) relist(want func(it *Item[V]) bool) {
 // that is there all the time is visited exactly once, one that comes or goes meanwhile at most once. f may change, add to
 // and remove from sh.
 func (t *Table[V]) Range(f func(sh *Shard[V], it *Item[V]) bool) {
+	var items []*Item[V]
 	for i := range t.shards {
-		if !t.shards[i].visit(f) {
+		sh := &t.shards[i]
+		sh.Lock()
+		items = sh.items.items(items[:0])
+		more := sh.visit(items, f)
+		sh.Unlock()
+		clear(items) // a removed item must not be kept alive by the spare capacity
+		if !more {
 			return
 		}
 	}
 }
 
-// visit leans on what Go promises about a map that changes during a range loop: entries that stay are produced once. The
-// changes come from other goroutines here, but only while the lock is let go, between two steps of the loop.
-func (sh *Shard[V]) visit(f func(sh *Shard[V], it *Item[V]) bool) bool {
-	sh.Lock()
-	defer sh.Unlock()
-	visited := 0
-	for it := range sh.all() {
-		if !f(sh, it) {
-			return false
-		}
-		// After f, not before it: an item taken from the map before a pause could be gone after it.
-		if visited++; visited%sliceItems == 0 {
+// visit goes over the items that the shard had at first: the index may be another one after each pause.
+func (sh *Shard[V]) visit(items []*Item[V], f func(sh *Shard[V], it *Item[V]) bool) bool {
+	for n, it := range items {
+		if n%sliceItems == sliceItems-1 {
 			sh.Unlock()
 			sh.Lock()
 		}
+		if !it.removed && !f(sh, it) {
+			return false
+		}
 	}
 	return true
-}
-
-// all goes over both maps.
-func (sh *Shard[V]) all() iter.Seq[*Item[V]] {
-	return func(yield func(*Item[V]) bool) {
-		for _, it := range sh.items {
-			if !yield(it) {
-				return
-			}
-		}
-		for _, it := range sh.collided {
-			if !yield(it) {
-				return
-			}
-		}
-	}
 }

@@ -262,8 +262,9 @@ func TestTop(t *testing.T) {
 func TestKeysOfOneHash(t *testing.T) {
 	table := New[int](1)
 	sh := &table.shards[0]
-	alien := &Item[int]{Key: "alien"}
-	sh.items[maphash.String(sh.seed, "b")] = alien
+	hash := maphash.String(sh.seed, "b")
+	alien := newItem[int]("alien", 0)
+	sh.items.put(hash, alien)
 	if sh.GetString("b") != nil || sh.Get([]byte("b")) != nil {
 		t.Fatal("found another key's item")
 	}
@@ -286,7 +287,7 @@ func TestKeysOfOneHash(t *testing.T) {
 	}
 	// The order of removal does not matter: b stays found when the earlier item goes.
 	b = put(table, "b", 2, 10)
-	delete(sh.items, maphash.String(sh.seed, "b"))
+	sh.items.remove(hash, alien)
 	if sh.GetString("b") != b {
 		t.Error("the later item was lost with the earlier one")
 	}

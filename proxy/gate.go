@@ -42,6 +42,7 @@ func (s *sessions) tryEnter(identity []byte, run upstream.Run, now int64) (ref, 
 		sh.Unlock()
 		return ref{}, false
 	}
+	s.recorder.used(it, now)
 	sh.Touch(it, now)
 	it.Value.busy++
 	sh.Unlock()
@@ -105,6 +106,7 @@ func (s *sessions) admit(identity, key []byte, run upstream.Run, load loader) (r
 				return ref{}, nil, fmt.Errorf("key %q cannot be restored: %s", key, why)
 			}
 		}
+		s.recorder.used(it, now)
 		sh.Touch(it, now)
 		g.busy++
 		return r, nil, nil
@@ -112,6 +114,7 @@ func (s *sessions) admit(identity, key []byte, run upstream.Run, load loader) (r
 		defer sh.Unlock()
 		return r, g.more.flight, nil
 	}
+	s.recorder.restored(it, now)
 	sh.Touch(it, now)
 	fl := &flight{done: make(chan struct{})}
 	g.state = loading

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ const (
 
 func newPolicy(s *Server, cfg MemoryConfig) *policy {
 	p := &policy{s: s, cfg: cfg, kick: make(chan struct{}, 1), passed: make(chan struct{})}
+	p.setOrder(cfg)
 	return p
 }
 
@@ -72,7 +74,12 @@ func (p *policy) setConfig(cfg MemoryConfig) {
 	p.mu.Lock()
 	p.cfg = cfg
 	p.mu.Unlock()
+	p.setOrder(cfg)
 	p.wake()
+}
+
+func (p *policy) setOrder(cfg MemoryConfig) {
+	p.s.sessions.table.SetPolicy(cmp.Or(cfg.Policy, lru.LRU))
 }
 
 // sample measures. A failed measurement is an error, never zero bytes.
@@ -184,7 +191,7 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 			p.s.alarms.full(false, m)
 			return total, nil
 		}
-		n, err := p.free(ctx, excess)
+		n, err := p.free(ctx, excess, &p.s.stats.memory)
 		total += n
 		if err != nil {
 			return total, err
@@ -222,14 +229,15 @@ func (p *policy) target() int64 {
 	return b.Max / 100 * int64(b.Target)
 }
 
-// free evicts one batch of the least recently used sessions, of about excess bytes, fewer if fewer may go. What it really freed
-// is for the next sample to say: sizes are estimates.
-func (p *policy) free(ctx context.Context, excess int64) (int, error) {
+// free evicts one batch of the sessions that are next to go, of about excess bytes, fewer if fewer may go. What it really freed
+// is for the next sample to say: sizes are estimates. They are counted in reason, too.
+func (p *policy) free(ctx context.Context, excess int64, reason *atomic.Int64) (int, error) {
 	batch := p.pick(min(excess, evictBytes))
 	if len(batch) == 0 {
 		return 0, nil
 	}
 	n, _, err := p.s.evictor.evict(ctx, batch)
+	reason.Add(int64(n))
 	p.announce()
 	if n > 0 || errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return n, nil // a session of the batch was wanted, so all stayed: the others are tried again
@@ -237,12 +245,12 @@ func (p *policy) free(ctx context.Context, excess int64) (int, error) {
 	return n, err
 }
 
-// pick chooses victims: the least recently used sessions that may go, up to about so many bytes. One that was restored a moment
-// ago was touched then, so it is among the last; to pass it over in favour of sessions that have been here for longer would
-// evict the busiest ones when many are restored at once.
+// pick chooses victims: the sessions that may go and are the next in the order of memory.policy, up to about so many bytes. With
+// lru one that was restored a moment ago was touched then, so it is among the last; to pass it over in favour of sessions that
+// have been here for longer would evict the busiest ones when many are restored at once.
 func (p *policy) pick(want int64) []ref {
 	run, now := p.s.runs.Current(), nowMilli()
-	items := p.s.sessions.table.Oldest(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run, now) })
+	items := p.s.sessions.table.Victims(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run, now) })
 	return p.upTo(items, want)
 }
 
@@ -307,7 +315,7 @@ func (p *policy) rescue(ctx context.Context) int {
 	if m, serr := p.sample(ctx); serr == nil && m.maxmem > 0 {
 		until := time.Now().Add(savePatience)
 		for goal := m.maxmem * 9 / 10; serr == nil && m.raw > goal; {
-			k, ferr := p.free(ctx, max(m.raw-goal, 64<<10))
+			k, ferr := p.free(ctx, max(m.raw-goal, 64<<10), &p.s.stats.rescued)
 			n, err = n+k, ferr
 			if k == 0 && (n > 0 || !p.awaitSaver(ctx, until)) {
 				break

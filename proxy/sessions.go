@@ -97,6 +97,7 @@ func (g *gate) restLocked() {
 type sessions struct {
 	table    *lru.Table[gate]
 	patterns atomic.Pointer[patterns]
+	recorder recorder
 	off      bool // sync = "off"
 
 	mu    sync.Mutex // guards names
