@@ -4,7 +4,10 @@
 listen           = "127.0.0.1:6380"   # where clients connect; also "unix:///run/credproxy.sock"
 # listen_mode    = "0660"             # who may connect to the Unix socket
 protected_mode   = true               # refuse other machines while neither a password nor a certificate is asked for
-maxclients       = 10000
+maxclients       = 10000              # lowered at start if the limit on open files is too low, with a warning
+idle_timeout     = "0s"               # disconnect clients that have sent nothing for so long (no subscribers); "0s": never
+auth_timeout     = "10s"              # how long a client that needs a password may take to give it; "0s": for ever
+tcp_keepalive    = "300s"             # silence after which the kernel looks whether a client is still there; "0s": never
 shutdown_timeout = "30s"              # to finish and to save everything at SIGTERM
 
 # TLS for clients. Renewed files are used without a restart. client_ca: clients need a certificate of that authority.
@@ -42,6 +45,7 @@ memory {
   target         = 70                 # percent of max at which it stops
   check_interval = "5m"               # and sooner, when much has been written
   inactivity_ttl = "168h"             # idle this long, a session leaves Redis (never Postgres); "0s": never
+  policy         = "lru"              # who goes first: lru, slru, s3fifo or gdsf (docs/policies.md)
 }
 
 restore {
@@ -52,6 +56,12 @@ restore {
   wait          = "30s"               # longest a command waits for Postgres
   pooler        = false               # true: a PgBouncer in transaction mode stands in front of Postgres
 
+  # Authenticates the payloads that go back to Redis with RESTORE (lists, sets, ...), so that who can write to Postgres cannot
+  # attack Redis; or secret_file. At least 32 random bytes: openssl rand -base64 32. See SECURITY.md.
+  # secret                 = env("CREDPROXY_SECRET")
+  # previous_secrets       = [env("CREDPROXY_OLD_SECRET")]   # still taken; or previous_secret_files = ["/path"]
+  # secret_accept_unsigned = true                            # while a secret is introduced, until `credproxy sign` has run
+
   # Credentials that already are in tables of yours: asked for a session that credproxy does not know. See docs/source.md.
   # source { query = "SELECT key, NULL, value FROM app_keys WHERE session_id = $1" }
 }
@@ -61,7 +71,8 @@ flush = "deny"                        # FLUSHALL, FLUSHDB, SWAPDB: deny, or all 
 # deny = [...]                        # commands refused to clients; `credproxy check` prints the default, [] allows all
 
 admin {
-  listen = "127.0.0.1:9180"           # HTTP; "" for none
+  listen = "127.0.0.1:9180"           # HTTP: dashboard, /metrics, health; "" for none
+  # token = env("CREDPROXY_TOKEN")    # lets the dashboard act, and be read from other machines; or token_file = "/path"
   # users = ["ops"]                   # who may run CREDPROXY commands that change something; without it, everyone
 }
 

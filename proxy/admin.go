@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"credproxy/internal/resp"
 )
@@ -37,6 +36,7 @@ func adminTable() []adminCommand {
 		{"UNPIN id", "let a session be evicted again", 1, 1, true, (*client).adminUnpin},
 		{"PAUSE", "stop evicting", 0, 0, true, (*client).adminPause},
 		{"RESUME", "evict again", 0, 0, true, (*client).adminResume},
+		{"RECORD START|READ|STOP", "record which sessions are used when, for credproxy simulate", 1, 1, true, (*client).adminRecord},
 		{"RELOAD", "read the configuration again", 0, 0, true, (*client).adminReload},
 		{"HELP", "this text", 0, 0, false, (*client).adminHelp},
 	}
@@ -112,18 +112,6 @@ func appendPairs(b []byte, proto int, pairs []pair) []byte {
 	return b
 }
 
-func (s *Server) memoryPairs() []pair {
-	m, cfg, _ := s.policy.snapshot()
-	at := int64(0)
-	if !m.at.IsZero() {
-		at = m.at.UnixMilli()
-	}
-	return []pair{
-		{"used_bytes", m.used}, {"max_bytes", cfg.Budget.Max}, {"percent_used", percentOf(m.used, cfg.Budget)},
-		{"threshold", cfg.Budget.Threshold}, {"target", cfg.Budget.Target}, {"sampled_at", at},
-	}
-}
-
 // adminMemory answers with a fresh sample; if none can be had, that is an error, never an old figure as if it were new.
 func (c *client) adminMemory([]string) {
 	ctx, cancel := context.WithTimeout(c.ctx, controlTimeout)
@@ -132,43 +120,8 @@ func (c *client) adminMemory([]string) {
 		c.emit(errorReply(nil, textUnavailable(err)))
 		return
 	}
-	c.emit(appendPairs(nil, c.ident.Proto, c.s.memoryPairs()))
-}
-
-// statsPairs is what STATS, INFO and the metrics show.
-func (s *Server) statsPairs() []pair {
-	var pairs []pair
-	for _, p := range s.memoryPairs() {
-		pairs = append(pairs, pair{"memory_" + p.name, p.value})
-	}
-	out := s.countStates()
-	p50, p99 := s.stats.percentiles()
-	st := &s.stats
-	return append(pairs,
-		pair{"sessions_tracked", out[resident] + out[evicted] + out[unknown] + out[loading] + out[evicting]},
-		pair{"sessions_resident", out[resident] + out[evicting]},
-		pair{"sessions_evicted", out[evicted]},
-		pair{"dirty_keys", s.saver.queue.keys.Load()},
-		pair{"evictions", st.evictions.Load()},
-		pair{"inactivity_evictions", st.inactivity.Load()},
-		pair{"restores", st.restores.Load()},
-		pair{"restore_errors", st.restoreErrors.Load()},
-		pair{"hits", st.hits.Load()},
-		pair{"misses", st.misses.Load()},
-		pair{"restore_p50_us", p50.Microseconds()},
-		pair{"restore_p99_us", p99.Microseconds()},
-		pair{"sync_lag_ms", s.saver.lag()},
-		pair{"saved_keys", s.saver.saved.Load()},
-		pair{"clients", s.clients.count()},
-		pair{"commands", st.commands.Load()},
-		pair{"oom_rescues", st.rescues.Load()},
-		pair{"adoption_pending", s.adopter.pending()},
-		pair{"adoption_keys", s.adopter.keys.Load()},
-		pair{"adoption_keys_total", s.adopter.all.Load()},
-		pair{"paused", boolInt(s.policy.paused.Load())},
-		pair{"enforcing", boolInt(s.enforcing())},
-		pair{"uptime_seconds", int64(time.Since(s.started).Seconds())},
-	)
+	st := c.s.Stats()
+	c.emit(appendPairs(nil, c.ident.Proto, st.memoryPairs()))
 }
 
 func boolInt(v bool) int64 {
@@ -178,17 +131,9 @@ func boolInt(v bool) int64 {
 	return 0
 }
 
-func (s *Server) countStates() [5]int64 {
-	var n [5]int64
-	s.sessions.table.Range(func(_ *shard, it *item) bool {
-		n[it.Value.state]++
-		return true
-	})
-	return n
-}
-
 func (c *client) adminStats([]string) {
-	c.emit(appendPairs(nil, c.ident.Proto, c.s.statsPairs()))
+	st := c.s.Stats()
+	c.emit(appendPairs(nil, c.ident.Proto, st.pairs()))
 }
 
 // defaultSessions is how many sessions SESSIONS shows without COUNT, maxSessions the most that it shows.
@@ -198,51 +143,37 @@ const (
 )
 
 func (c *client) adminCheck([]string) {
-	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
-	defer cancel()
-	before := c.s.stats.inactivity.Load()
-	c.s.policy.inactive(ctx)
-	n, err := c.s.policy.enforce(ctx)
+	n, err := c.s.Check(c.ctx)
 	if err != nil {
 		c.emit(errorReply(nil, "ERR credproxy: "+err.Error()))
 		return
 	}
-	c.emit(resp.AppendInt(nil, int64(n)+c.s.stats.inactivity.Load()-before))
+	c.emit(resp.AppendInt(nil, n))
 }
 
 func (c *client) adminSync([]string) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
 	defer cancel()
-	n, err := c.s.saver.sync(ctx)
+	n, err := c.s.Sync(ctx)
 	if err != nil {
-		c.emit(errorReply(nil, textTryAgain(fmt.Errorf("%d keys are not in Postgres yet: %w", c.s.saver.queue.keys.Load(), err))))
+		c.emit(errorReply(nil, textTryAgain(err)))
 		return
 	}
 	c.emit(resp.AppendInt(nil, n))
 }
 
 func (c *client) adminClear([]string) {
-	st := &c.s.stats
-	for _, n := range []interface{ Store(int64) }{&st.evictions, &st.inactivity, &st.restores, &st.restoreErrors, &st.hits,
-		&st.misses, &st.commands, &st.rescues} {
-		n.Store(0)
-	}
-	st.mu.Lock()
-	st.latency, st.next = nil, 0
-	st.mu.Unlock()
+	c.s.stats.reset()
 	c.emit(replyOK)
 }
 
 func (c *client) adminPause([]string) {
-	c.s.policy.paused.Store(true)
-	c.s.log.Warn("eviction is paused")
+	c.s.Pause()
 	c.emit(replyOK)
 }
 
 func (c *client) adminResume([]string) {
-	c.s.policy.paused.Store(false)
-	c.s.policy.wake()
-	c.s.log.Info("eviction is resumed")
+	c.s.Resume()
 	c.emit(replyOK)
 }
 

@@ -62,6 +62,17 @@ func (a *alarms) on(what string) bool {
 	return on
 }
 
+// lasts returns for how long something has been wrong, 0 if it is not.
+func (a *alarms) lasts(what string) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at, on := a.since[what]
+	if !on {
+		return 0
+	}
+	return max(time.Since(at), 1)
+}
+
 const (
 	alarmSaving = "saving"
 	alarmFull   = "full"
@@ -117,6 +128,14 @@ func (a *alarms) strange(space string) {
 	if a.raise("keyspace " + space) {
 		a.log.Warn("Postgres holds sessions of a keyspace that the configuration does not name: they are out of reach until it does",
 			"keyspace", space)
+	}
+}
+
+// foreign is told of a stored key that is not of the session with which it is stored.
+func (a *alarms) foreign(id session.ID, key string) {
+	if a.raise("foreign key") {
+		a.log.Error("Postgres holds a key that is none of its session's; it is left out, further ones are logged once a minute",
+			"session", id, "key", key)
 	}
 }
 

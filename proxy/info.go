@@ -13,6 +13,9 @@ import (
 func (c *client) cmdInfo(_ *keyspace.Command, args [][]byte, raw []byte) {
 	sections, own := infoSections(args[1:])
 	if own && len(sections) == 0 && len(args) > 1 {
+		if !c.permitted("INFO", raw) {
+			return
+		}
 		c.emit(resp.AppendVerbatim(nil, c.ident.Proto, "txt", c.s.infoText()))
 		return
 	}
@@ -60,12 +63,13 @@ func infoSections(args [][]byte) (sections []string, own bool) {
 func (s *Server) infoText() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Credproxy\r\ncredproxy_version:%s\r\n", s.cfg.Version)
-	for _, p := range s.statsPairs() {
-		if f, ok := p.value.(float64); ok {
-			fmt.Fprintf(&b, "credproxy_%s:%.1f\r\n", p.name, f)
+	st := s.Stats()
+	for name, value := range st.Values() {
+		if f, ok := value.(float64); ok {
+			fmt.Fprintf(&b, "credproxy_%s:%.1f\r\n", name, f)
 			continue
 		}
-		fmt.Fprintf(&b, "credproxy_%s:%v\r\n", p.name, p.value)
+		fmt.Fprintf(&b, "credproxy_%s:%v\r\n", name, value)
 	}
 	return b.String()
 }

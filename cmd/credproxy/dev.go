@@ -100,19 +100,22 @@ func dev(ctx context.Context, opts devOptions, out io.Writer) error {
 	return errors.Join(err, space.close(err != nil))
 }
 
+// devRedis checks the payloads of RESTORE, as there is no restore.secret.
+var devRedis = []string{"--sanitize-dump-payload", "clients"}
+
 // start starts everything in the order in which it is needed. What was started before an error is ended by stop.
 func (p *playground) start(ctx context.Context) error {
 	var err error
 	if p.log, err = os.OpenFile(p.space.file("credproxy.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	p.logger = hclog.New(&hclog.LoggerOptions{Name: "credproxy", Level: hclog.Info, Output: p.log})
+	p.logger = hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "credproxy", Level: hclog.Info, Output: p.log})
 	prior, err := p.takeFleet()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(p.out, "starting a private Redis and Postgres in", p.space.path)
-	if p.redis, err = procs.StartRedis(ctx, procs.RedisConfig{Dir: p.space.file("redis"), Log: p.log}); err != nil {
+	if p.redis, err = procs.StartRedis(ctx, procs.RedisConfig{Dir: p.space.file("redis"), Log: p.log, Args: devRedis}); err != nil {
 		return err
 	}
 	if p.postgres, err = procs.StartPostgres(ctx, procs.PostgresConfig{Dir: p.space.file("postgres"), Log: p.log, Durable: p.opts.keep}); err != nil {
@@ -121,6 +124,7 @@ func (p *playground) start(ctx context.Context) error {
 	if p.proxy, err = p.startProxy(ctx); err != nil {
 		return err
 	}
+	fmt.Fprintln(p.out, "dashboard:", p.proxy.adminURL())
 	p.fleet, err = bots.New(p.fleetConfig(prior))
 	return err
 }

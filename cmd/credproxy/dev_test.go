@@ -47,6 +47,9 @@ func TestDevKeeps(t *testing.T) {
 		if code != exitOK {
 			t.Fatalf("round %d: exit %d\n%s%s", round, code, stdout, stderr)
 		}
+		if !strings.Contains(stdout, "dashboard: http://127.0.0.1:") {
+			t.Errorf("round %d: no address of the dashboard\n%s", round, stdout)
+		}
 		if wrong, errs := counted(t, stdout, "wrong"), counted(t, stdout, "errors"); wrong != 0 || errs != 0 {
 			t.Errorf("round %d: %d wrong, %d errors\n%s", round, wrong, errs, stdout)
 		}

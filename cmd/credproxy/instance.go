@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"credproxy/cmd/credproxy/config"
+	"credproxy/internal/admin"
 	"credproxy/lru"
 	"credproxy/proxy"
 	"credproxy/restore"
@@ -31,7 +32,7 @@ type instance struct {
 	log    hclog.Logger
 	store  *restore.Store
 	server *proxy.Server
-	admin  *http.Server // nil: none
+	admin  *admin.Site  // nil: none
 	web    net.Listener // nil: none
 
 	mu  sync.Mutex    // guards cfg
@@ -45,8 +46,7 @@ type instance struct {
 // start opens Postgres, takes the lease, connects to Redis and listens; when it returns, clients are served. ctx bounds
 // the start only. After an error nothing is left open.
 func start(ctx context.Context, cfg config.Config, log hclog.Logger) (*instance, error) {
-	store, err := restore.Open(ctx, restore.Config{DSN: cfg.Restore.Postgres, Source: cfg.Restore.Source,
-		SimpleProtocol: cfg.Restore.Pooler, Logger: log.Named("restore")})
+	store, err := restore.Open(ctx, storeConfig(cfg.Restore, log))
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func start(ctx context.Context, cfg config.Config, log hclog.Logger) (*instance,
 	in.background.Go(func() { in.keepLease(work, lease) })
 	in.background.Go(func() { in.report("serve clients", in.server.Serve()) })
 	if in.admin != nil {
-		in.background.Go(func() { in.report("serve admin pages", in.admin.Serve(in.web)) })
+		in.background.Go(func() { in.report("serve admin", in.admin.Serve(in.web)) })
 	}
 	log.Info("serving", "listen", in.addr(), "upstream", cfg.Upstream.Address, "admin", in.adminURL(), "version", versionText())
 	return in, nil
@@ -80,12 +80,16 @@ func (in *instance) listen(ctx context.Context, cfg config.Config) error {
 			return fmt.Errorf("listen for admin pages: %w", err)
 		}
 		in.web = web
-		if tcp, ok := web.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-			in.log.Warn("the admin pages ask for no password and are open to other machines", "listen", web.Addr().String())
+		if tcp, ok := web.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && cfg.Admin.Token == "" {
+			in.log.Warn("without a token in the admin block other machines get metrics and health only", "listen", web.Addr().String())
 		}
 	}
 	own := proxyConfig(cfg, in.log)
 	own.ReadConfig = in.readLogged
+	site := admin.New(admin.Config{Token: cfg.Admin.Token, Logger: in.log.Named("admin")})
+	if in.web != nil {
+		own.Observe = site.Observer()
+	}
 	server, err := proxy.New(own, in.store)
 	if err == nil {
 		err = server.Listen(ctx)
@@ -98,13 +102,32 @@ func (in *instance) listen(ctx context.Context, cfg config.Config) error {
 	}
 	in.server = server
 	if in.web != nil {
-		in.admin = &http.Server{Handler: adminPages(server), ReadHeaderTimeout: 10 * time.Second}
+		in.openSite(site)
 	}
 	return nil
 }
 
+// openSite begins to watch the proxy for the admin pages, and to show there what is logged.
+func (in *instance) openSite(site *admin.Site) {
+	if log, ok := in.log.(hclog.InterceptLogger); ok {
+		log.RegisterSink(site.Events())
+	}
+	site.Start(in.server)
+	in.admin = site
+}
+
+func (in *instance) closeSite() {
+	if in.admin == nil {
+		return
+	}
+	if log, ok := in.log.(hclog.InterceptLogger); ok {
+		log.DeregisterSink(in.admin.Events())
+	}
+	in.admin.Close()
+}
+
 func (in *instance) report(what string, err error) {
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+	if err != nil {
 		in.failure <- fmt.Errorf("%s: %w", what, err)
 	}
 }
@@ -177,9 +200,7 @@ func (in *instance) shutdown(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("shut down: %w", err)
 	}
-	if in.admin != nil {
-		in.admin.Close()
-	}
+	in.closeSite()
 	in.end()
 	in.background.Wait()
 	in.store.Close()
@@ -225,7 +246,9 @@ func (in *instance) read() (_ proxy.Config, ignored []string, err error) {
 	}{
 		{"restore.postgres", next.Restore.Postgres != in.cfg.Restore.Postgres},
 		{"restore.pooler", next.Restore.Pooler != in.cfg.Restore.Pooler},
+		{"restore.secret", !reflect.DeepEqual(next.Restore.Signing, in.cfg.Restore.Signing)},
 		{"admin.listen", next.Admin.Listen != in.cfg.Admin.Listen},
+		{"admin.token", next.Admin.Token != in.cfg.Admin.Token},
 		{"log.format", next.Log.Format != in.cfg.Log.Format},
 	} {
 		if d.differs {
@@ -241,6 +264,7 @@ func proxyConfig(c config.Config, log hclog.Logger) proxy.Config {
 		Listen:     c.Listen,
 		MaxClients: c.MaxClients,
 		Exposure:   exposure(c),
+		Signed:     c.Restore.Signing.Secret != "" && !c.Restore.Signing.AcceptUnsigned,
 		Upstream: proxy.UpstreamConfig{
 			Address: c.Upstream.Address, Username: c.Upstream.Username, Password: c.Upstream.Password, TLS: c.Upstream.TLS,
 		},
@@ -249,6 +273,7 @@ func proxyConfig(c config.Config, log hclog.Logger) proxy.Config {
 			Budget:        lru.Budget{Max: c.Memory.Max, Threshold: c.Memory.Threshold, Target: c.Memory.Target},
 			CheckInterval: c.Memory.CheckInterval,
 			InactivityTTL: c.Memory.InactivityTTL,
+			Policy:        lru.Policy(c.Memory.Policy),
 		},
 		Sync:    proxy.SyncConfig{Mode: proxy.SyncMode(c.Restore.Sync), Interval: c.Restore.SyncInterval, Wait: c.Restore.Wait},
 		Flush:   proxy.FlushPolicy(c.Flush),
@@ -260,7 +285,8 @@ func proxyConfig(c config.Config, log hclog.Logger) proxy.Config {
 
 // exposure is who may reach the proxy, in its own terms.
 func exposure(c config.Config) proxy.Exposure {
-	e := proxy.Exposure{SocketMode: c.ListenMode, Protected: c.ProtectedMode, Admins: c.Admin.Users}
+	e := proxy.Exposure{SocketMode: c.ListenMode, Protected: c.ProtectedMode, Admins: c.Admin.Users,
+		IdleTimeout: c.IdleTimeout, AuthTimeout: c.AuthTimeout, KeepAlive: c.TCPKeepAlive}
 	if c.TLS != nil {
 		e.TLS = proxy.ListenTLS(*c.TLS)
 	}

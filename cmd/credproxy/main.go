@@ -81,7 +81,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides; the library would exit by itself
 		Action:         noCommand,
 		Commands: append([]*cli.Command{
-			runCommand(), devCommand(), checkCommand(), versionCommand(),
+			runCommand(), devCommand(), checkCommand(), signCommand(), versionCommand(), simulateCommand(), recordCommand(),
 		}, adminCommands()...),
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError{err.Error()} }

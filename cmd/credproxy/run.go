@@ -31,7 +31,7 @@ func runCommand() *cli.Command {
 
 // newLogger writes to stderr: stdout stays free for what a command prints.
 func newLogger(c *cli.Context, cfg config.Log) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{
+	return hclog.NewInterceptLogger(&hclog.LoggerOptions{
 		Name:       "credproxy",
 		Level:      hclog.LevelFromString(cfg.Level),
 		JSONFormat: cfg.Format == "json",

@@ -252,7 +252,8 @@ func TestReload(t *testing.T) {
 
 func TestAdminPages(t *testing.T) {
 	p := startProxy(t, testenv.Redis(t), testenv.DSN(t))
-	for path, want := range map[string]string{"healthz": "ok", "readyz": "ready", "debug/pprof/": "goroutine"} {
+	for path, want := range map[string]string{"": "<title>credproxy", "healthz": "ok", "readyz": `"ready"`, "debug/pprof/": "goroutine",
+		"metrics": "credproxy_policy_enforcing 1", "api/live": `"evictions":0`} {
 		resp, err := http.Get(p.admin + path)
 		if err != nil {
 			t.Fatal(err)

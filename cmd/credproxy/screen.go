@@ -130,7 +130,7 @@ func (s *screen) lines() []string {
 		fmt.Sprintf("  answers   %s verified (%s nil), %d wrong, %d errors", thousands(b.Values), thousands(b.Misses), b.Wrong, b.Errors),
 		"",
 		"  proxy     " + s.p.proxy.addr(),
-		"  admin     " + s.p.proxy.adminURL(),
+		"  dashboard " + s.p.proxy.adminURL(),
 		"  redis     " + s.p.redis.Addr(),
 		"  postgres  " + s.p.postgres.DSN(),
 		"  log       " + s.p.log.Name(),

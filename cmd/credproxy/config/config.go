@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"credproxy/keyspace"
+	"credproxy/lru"
 	"credproxy/proxy"
 )
 
@@ -25,6 +26,9 @@ type Config struct {
 	ListenMode      fs.FileMode // permissions of the Unix socket
 	ProtectedMode   bool        // refuse other machines while nothing is asked of clients
 	MaxClients      int
+	IdleTimeout     time.Duration // clients that have sent nothing for so long are disconnected; 0: never
+	AuthTimeout     time.Duration // how long a client that needs a password may take; 0: for ever
+	TCPKeepAlive    time.Duration // silence after which the kernel looks whether a client is still there; 0: never
 	ShutdownTimeout time.Duration
 	Flush           string   // FLUSHALL, FLUSHDB, SWAPDB: "deny" or "all"
 	Deny            []string // commands refused to clients, upper case, "CONFIG SET"
@@ -68,6 +72,7 @@ type Memory struct {
 	Target        int           // percent of Max at which it stops
 	CheckInterval time.Duration // between two samples
 	InactivityTTL time.Duration // idle this long, a session leaves Redis; 0: never
+	Policy        string        // the order of eviction, one of lru.Policies
 }
 
 // Restore is the durable side.
@@ -78,12 +83,25 @@ type Restore struct {
 	Wait         time.Duration // longest a command waits for Postgres
 	Pooler       bool          // a transaction pooler (PgBouncer) stands in front of Postgres
 	Source       string        // the operator's own query; "": none
+	Signing      Signing
+}
+
+// Signing says with which secrets saved payloads are authenticated.
+type Signing struct {
+	Secret         string   // "": they are not
+	SecretFile     string   // where Secret comes from; "": not from a file
+	Previous       []string // secrets whose signatures are still taken, those from files last
+	PreviousFiles  []string // where some of them come from
+	AcceptUnsigned bool     // payloads from before there was a secret are taken
 }
 
 // Admin is what is for people and monitoring.
 type Admin struct {
 	Listen string   // of the HTTP side, host:port; "": none
 	Users  []string // who may run the CREDPROXY commands that change something; nil: everyone
+	Token  string   // lets the dashboard act, and be read from other machines; "": neither
+
+	TokenFile string // where Token comes from; "": not from a file
 }
 
 // Log says what is logged and in which form.
@@ -107,6 +125,8 @@ func Default() Config {
 		ListenMode:      0o660,
 		ProtectedMode:   true,
 		MaxClients:      10000,
+		AuthTimeout:     10 * time.Second,
+		TCPKeepAlive:    300 * time.Second,
 		ShutdownTimeout: 30 * time.Second,
 		Flush:           "deny",
 		Deny:            proxy.DefaultDeny(),
@@ -114,6 +134,7 @@ func Default() Config {
 		Memory: Memory{
 			Max: 1 << 30, Threshold: 80, Target: 70,
 			CheckInterval: 5 * time.Minute, InactivityTTL: 168 * time.Hour,
+			Policy: string(lru.LRU),
 		},
 		Restore: Restore{Sync: SyncBehind, SyncInterval: 200 * time.Millisecond, Wait: 30 * time.Second},
 		Admin:   Admin{Listen: "127.0.0.1:9180"},

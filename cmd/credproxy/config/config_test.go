@@ -54,6 +54,9 @@ listen           = "unix:///run/credproxy.sock"
 listen_mode      = "0600"
 protected_mode   = false
 maxclients       = 12
+idle_timeout     = "1h"
+auth_timeout     = "0s"
+tcp_keepalive    = "60s"
 shutdown_timeout = "5s"
 flush            = "all"
 deny             = ["shutdown", "config|set", "CONFIG SET"]
@@ -72,6 +75,7 @@ memory {
   target         = 50
   check_interval = "10s"
   inactivity_ttl = "7d"
+  policy         = "s3fifo"
 }
 restore {
   postgres      = "host=db user=bots password=s3cret"
@@ -84,10 +88,11 @@ log   { level = "debug"  format = "json" }
 `)
 	want := Config{
 		Path: "proxy.hcl", Listen: "unix:///run/credproxy.sock", ListenMode: 0o600, MaxClients: 12, ShutdownTimeout: 5 * time.Second,
+		IdleTimeout: time.Hour, TCPKeepAlive: time.Minute,
 		Flush: "all", Deny: []string{"SHUTDOWN", "CONFIG SET"},
 		Upstream:  Upstream{Address: "redis.example:6379", Username: "proxy", Password: "hush"},
 		Keyspaces: []keyspace.Spec{{Name: "evolution", Patterns: []string{"evolution:instance:{session}"}, DB: 6}},
-		Memory:    Memory{Max: 512 << 20, Threshold: 90, Target: 50, CheckInterval: 10 * time.Second, InactivityTTL: 168 * time.Hour},
+		Memory:    Memory{Max: 512 << 20, Threshold: 90, Target: 50, CheckInterval: 10 * time.Second, InactivityTTL: 168 * time.Hour, Policy: "s3fifo"},
 		Restore:   Restore{Postgres: "host=db user=bots password=s3cret", Sync: SyncThrough, SyncInterval: 50 * time.Millisecond, Wait: 3 * time.Second},
 		Log:       Log{Level: "debug", Format: "json"},
 	}
@@ -158,6 +163,7 @@ keyspace "odd" { keys = ["odd\\{$${session}"] }
 		`  postgres      = "postgres://bots:(set)@db.example:5432/wa"`,
 		`  max            = "1GB"`,
 		`  inactivity_ttl = "168h"`,
+		`  policy         = "lru"`,
 		`  keys = ["odd\\{$${session}"]`,
 	} {
 		if !strings.Contains(got, "\n"+line+"\n") && !strings.HasPrefix(got, line+"\n") {

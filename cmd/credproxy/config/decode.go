@@ -8,18 +8,23 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"credproxy/keyspace"
+	"credproxy/lru"
 )
 
 // decode fills c from the file's body and then checks what was read. Checks that span several settings run only on a
 // file whose settings could be read one by one: after a typo they would complain about defaults nobody chose.
 func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 	top := r.open("", 0, body,
-		[]string{"listen", "listen_mode", "protected_mode", "maxclients", "shutdown_timeout", "flush", "deny"},
+		[]string{"listen", "listen_mode", "protected_mode", "maxclients", "idle_timeout", "auth_timeout", "tcp_keepalive",
+			"shutdown_timeout", "flush", "deny"},
 		[]string{"upstream", "keyspace", "memory", "restore", "admin", "log", "tls", "auth"})
 	top.text("listen", &c.Listen)
 	parsed(top, "listen_mode", &c.ListenMode, socketMode)
 	top.boolean("protected_mode", &c.ProtectedMode)
 	top.number("maxclients", &c.MaxClients)
+	top.duration("idle_timeout", &c.IdleTimeout)
+	top.duration("auth_timeout", &c.AuthTimeout)
+	top.duration("tcp_keepalive", &c.TCPKeepAlive)
 	top.duration("shutdown_timeout", &c.ShutdownTimeout)
 	top.oneOf("flush", &c.Flush, "deny", "all")
 	top.denyList(&c.Deny)
@@ -28,20 +33,18 @@ func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 	f.upstream = f.single("upstream", []string{"address", "username", "password", "password_file"}, []string{"tls"}, func(s *section) {
 		f.decodeUpstream(c, s)
 	})
-	f.memory = f.single("memory", []string{"max", "threshold", "target", "check_interval", "inactivity_ttl"}, nil, func(s *section) {
+	f.memory = f.single("memory", []string{"max", "threshold", "target", "check_interval", "inactivity_ttl", "policy"}, nil, func(s *section) {
 		s.size("max", &c.Memory.Max)
 		s.number("threshold", &c.Memory.Threshold)
 		s.number("target", &c.Memory.Target)
 		s.duration("check_interval", &c.Memory.CheckInterval)
 		s.duration("inactivity_ttl", &c.Memory.InactivityTTL)
+		s.oneOf("policy", &c.Memory.Policy, policyNames()...)
 	})
-	f.restore = f.single("restore", []string{"postgres", "sync", "sync_interval", "wait", "pooler"}, []string{"source"}, func(s *section) {
+	f.restore = f.single("restore", restoreSettings, []string{"source"}, func(s *section) {
 		f.decodeRestore(c, s)
 	})
-	f.admin = f.single("admin", []string{"listen", "users"}, nil, func(s *section) {
-		s.text("listen", &c.Admin.Listen)
-		s.list("users", &c.Admin.Users)
-	})
+	f.admin = f.single("admin", []string{"listen", "users", "token", "token_file"}, nil, func(s *section) { s.decodeAdmin(&c.Admin) })
 	f.single("auth", []string{"password", "password_file"}, []string{"user"}, func(s *section) { f.decodeAuth(c, s) })
 	f.single("log", []string{"level", "format"}, nil, func(s *section) {
 		s.oneOf("level", &c.Log.Level, "trace", "debug", "info", "warn", "error", "off")
@@ -57,6 +60,13 @@ func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 	if len(r.problems) == 0 {
 		f.validate(c)
 	}
+}
+
+func policyNames() (names []string) {
+	for _, p := range lru.Policies() {
+		names = append(names, string(p))
+	}
+	return names
 }
 
 // file is a decoded file: its sections say on which line a setting stands. A block that is absent is an empty section.
@@ -85,6 +95,9 @@ func (f *file) single(name string, settings, blocks []string, read func(*section
 	return s
 }
 
+var restoreSettings = []string{"postgres", "sync", "sync_interval", "wait", "pooler",
+	"secret", "secret_file", "previous_secrets", "previous_secret_files", "secret_accept_unsigned"}
+
 // decodeRestore reads the block and the one inside it.
 func (f *file) decodeRestore(c *Config, s *section) {
 	s.text("postgres", &c.Restore.Postgres)
@@ -92,6 +105,7 @@ func (f *file) decodeRestore(c *Config, s *section) {
 	s.duration("sync_interval", &c.Restore.SyncInterval)
 	s.duration("wait", &c.Restore.Wait)
 	s.boolean("pooler", &c.Restore.Pooler)
+	s.decodeSigning(&c.Restore.Signing)
 	if b := s.block("source"); b != nil {
 		f.source = f.open("restore: source", f.line(b.TypeRange.Start.Line), b.Body, []string{"query"}, nil)
 		f.source.text("query", &c.Restore.Source)

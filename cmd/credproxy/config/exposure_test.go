@@ -80,6 +80,10 @@ func TestExposureProblems(t *testing.T) {
 		{"wrong key", "tls {\n" + pem(cert, other) + "}\n", "proxy.hcl:8: tls: use certificate " + cert},
 		{"tls on a socket", "listen = \"unix:///a\"\ntls {\n" + pem(cert, key) + "}\n", "proxy.hcl:9: tls: listen is a Unix socket"},
 		{"mode of a port", "listen_mode = \"0600\"\n", "proxy.hcl:8: listen_mode is for a Unix socket and listen is 127.0.0.1:6380: remove it"},
+		{"no time to idle", "idle_timeout = \"10ms\"\n", `proxy.hcl:8: idle_timeout is 10ms: write "1s" or more, or "0s" for none`},
+		{"time backwards", "auth_timeout = \"-1s\"\n", `proxy.hcl:8: auth_timeout is -1s: write "1s" or more`},
+		{"odd keepalive", "tcp_keepalive = \"1500ms\"\n", `proxy.hcl:8: tcp_keepalive is 1.5s: write whole seconds`},
+		{"long keepalive", "tcp_keepalive = \"10h\"\n", `proxy.hcl:8: tcp_keepalive is 10h: write whole seconds, "32767s" at most`},
 		{"bad mode", "listen = \"unix:///a\"\nlisten_mode = \"rw\"\n", `proxy.hcl:9: listen_mode "rw" are no permissions of a socket`},
 		{"long socket", "listen = \"unix:///" + strings.Repeat("a", 110) + "\"\n", "proxy.hcl:8: listen has a path of more than 107 bytes"},
 

@@ -9,9 +9,9 @@ import (
 // Each case is appended to the minimal file, so that its first line is line 8; the wanted text is the whole message.
 func TestProblems(t *testing.T) {
 	cases := []struct{ name, src, want string }{
-		{"unknown setting", "lisen = 1\n", `proxy.hcl:8: unknown name "lisen": known here are admin, auth, deny, flush, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tls, upstream`},
-		{"unknown setting in a block", "memory {\n  maxx = 1\n}\n", `proxy.hcl:9: memory: unknown name "maxx": known here are check_interval, inactivity_ttl, max, target, threshold`},
-		{"unknown block", "redis {}\n", `proxy.hcl:8: unknown block "redis": known here are admin, auth, deny, flush, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tls, upstream`},
+		{"unknown setting", "lisen = 1\n", `proxy.hcl:8: unknown name "lisen": known here are admin, auth, auth_timeout, deny, flush, idle_timeout, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tcp_keepalive, tls, upstream`},
+		{"unknown setting in a block", "memory {\n  maxx = 1\n}\n", `proxy.hcl:9: memory: unknown name "maxx": known here are check_interval, inactivity_ttl, max, policy, target, threshold`},
+		{"unknown block", "redis {}\n", `proxy.hcl:8: unknown block "redis": known here are admin, auth, auth_timeout, deny, flush, idle_timeout, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tcp_keepalive, tls, upstream`},
 		{"block as setting", "memory = 5\n", `proxy.hcl:8: memory is a block: write memory { ... } without "="`},
 		{"setting as block", "listen {}\n", `proxy.hcl:8: listen is a setting: write listen = ...`},
 		{"second block", "memory {}\nmemory {}\n", "proxy.hcl:9: a second memory block: merge it into the one on line 8"},
@@ -48,6 +48,7 @@ func TestProblems(t *testing.T) {
 		{"target range", "memory {\n  target = 0\n}\n", "proxy.hcl:9: memory: target 0 is out of range: write a percentage from 1 to 100, under threshold"},
 		{"tiny", "memory {\n  max = \"64KB\"\n}\n", "proxy.hcl:9: memory: max 64KB is below 1MB: Redis itself needs that much, write more"},
 		{"no interval", "memory {\n  check_interval = \"0s\"\n}\n", `proxy.hcl:9: memory: check_interval must be positive: write for instance "5m"`},
+		{"unknown policy", "memory {\n  policy = \"mru\"\n}\n", `proxy.hcl:9: memory: policy "mru" is unknown: write one of lru, slru, s3fifo, gdsf`},
 		{"negative ttl", "memory {\n  inactivity_ttl = \"-1h\"\n}\n", `proxy.hcl:9: memory: inactivity_ttl is negative: write for instance "168h", or "0s" for never`},
 
 		{"one line, two settings", "log { level = \"info\"  format = \"xml\" }\n", `proxy.hcl:8: log: format "xml" is unknown: write one of text, json`},

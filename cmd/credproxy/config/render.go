@@ -18,6 +18,9 @@ func (c *Config) Render() []byte {
 	}
 	p.boolean("protected_mode", c.ProtectedMode)
 	p.number("maxclients", c.MaxClients)
+	p.text("idle_timeout", FormatDuration(c.IdleTimeout))
+	p.text("auth_timeout", FormatDuration(c.AuthTimeout))
+	p.text("tcp_keepalive", FormatDuration(c.TCPKeepAlive))
 	p.text("shutdown_timeout", FormatDuration(c.ShutdownTimeout))
 	p.text("flush", c.Flush)
 	p.list("deny", c.Deny)
@@ -36,6 +39,7 @@ func (c *Config) Render() []byte {
 		p.number("target", c.Memory.Target)
 		p.text("check_interval", FormatDuration(c.Memory.CheckInterval))
 		p.text("inactivity_ttl", FormatDuration(c.Memory.InactivityTTL))
+		p.text("policy", c.Memory.Policy)
 	})
 	p.block("restore", func() {
 		p.text("postgres", RedactDSN(c.Restore.Postgres))
@@ -43,6 +47,7 @@ func (c *Config) Render() []byte {
 		p.text("sync_interval", FormatDuration(c.Restore.SyncInterval))
 		p.text("wait", FormatDuration(c.Restore.Wait))
 		p.boolean("pooler", c.Restore.Pooler)
+		c.Restore.Signing.render(p)
 		if c.Restore.Source != "" {
 			p.block("source", func() { p.text("query", c.Restore.Source) })
 		}
@@ -51,6 +56,12 @@ func (c *Config) Render() []byte {
 		p.text("listen", c.Admin.Listen)
 		if c.Admin.Users != nil {
 			p.list("users", c.Admin.Users)
+		}
+		switch {
+		case c.Admin.TokenFile != "":
+			p.text("token_file", c.Admin.TokenFile)
+		case c.Admin.Token != "":
+			p.text("token", hidden)
 		}
 	})
 	p.block("log", func() {
@@ -70,17 +81,17 @@ func (c *Config) renderExposure(p *printer) {
 		p.block("auth", func() {
 			for _, u := range c.Auth.Users {
 				if u.Name == "default" {
-					p.secret(u.Password, u.PasswordFile)
+					p.secret("password", u.Password, u.PasswordFile)
 					continue
 				}
-				p.block("user "+quote(u.Name), func() { p.secret(u.Password, u.PasswordFile) })
+				p.block("user "+quote(u.Name), func() { p.secret("password", u.Password, u.PasswordFile) })
 			}
 		})
 	}
 	p.block("upstream", func() {
 		p.text("address", c.Upstream.Address)
 		p.text("username", c.Upstream.Username)
-		p.secret(c.Upstream.Password, c.Upstream.PasswordFile)
+		p.secret("password", c.Upstream.Password, c.Upstream.PasswordFile)
 		if t := c.Upstream.TLS; t.On {
 			p.block("tls", func() {
 				p.texts("ca", t.CA, "cert", t.Cert, "key", t.Key, "server_name", t.ServerName)
@@ -101,13 +112,13 @@ func (p *printer) texts(pairs ...string) {
 	}
 }
 
-// secret says where a password comes from, or that there is one.
-func (p *printer) secret(password, path string) {
+// secret says where a password or a secret comes from, or that there is one.
+func (p *printer) secret(name, value, path string) {
 	if path != "" {
-		p.text("password_file", path)
+		p.text(name+"_file", path)
 		return
 	}
-	p.text("password", redact(password))
+	p.text(name, redact(value))
 }
 
 func redact(secret string) string {

@@ -22,6 +22,7 @@ func (f *file) validate(c *Config) {
 		f.top.report("shutdown_timeout", `shutdown_timeout must be positive: write for instance "30s"`)
 	}
 	f.validateExposure(c)
+	f.validateToken(&c.Admin)
 	f.validateMemory(&c.Memory)
 	f.validateRestore(&c.Restore)
 	f.validateKeyspaces(c.Keyspaces)

@@ -1,0 +1,131 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
+)
+
+// The names and the form keep Prometheus's rules.
+func TestMetricsLint(t *testing.T) {
+	e := newEnv(t, options{})
+	problems, err := testutil.GatherAndLint(e.site.metrics.registry)
+	must(t, err)
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	if path, err := exec.LookPath("promtool"); err == nil {
+		_, body := e.get("/metrics")
+		cmd := exec.Command(path, "check", "metrics")
+		cmd.Stdin = strings.NewReader(body)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool: %v: %s", err, out)
+		}
+	}
+}
+
+// Metrics are the numbers of CREDPROXY STATS.
+func TestMetricsAreTheStats(t *testing.T) {
+	e := newEnv(t, options{})
+	ctx := context.Background()
+	e.fill(20, 500)
+	e.credproxy("EVICT", "bot-0001", "bot-0002")
+	must(t, e.client.Get(ctx, "wa:bot-0001:creds").Err())
+	must(t, e.client.HSet(ctx, "wa:bot-0003:keys", "f", "v").Err())
+	for range 10 * 64 { // one batch in 64 is timed
+		must(t, e.client.Get(ctx, "wa:bot-0004:creds").Err())
+	}
+	e.credproxy("SYNC")
+	stats := e.stats()
+	_, body := e.get("/metrics")
+	value := func(series string) string {
+		for _, line := range strings.Split(body, "\n") {
+			if v, ok := strings.CutPrefix(line, series+" "); ok {
+				return v
+			}
+		}
+		return "absent"
+	}
+	for series, stat := range map[string]string{
+		`credproxy_sessions{state="resident"}`: "sessions_resident", `credproxy_sessions{state="evicted"}`: "sessions_evicted",
+		`credproxy_evictions_total{reason="command"}`: "command_evictions", "credproxy_restores_total": "restores",
+		"credproxy_restore_duration_seconds_count": "restores", "credproxy_hits_total": "hits", "credproxy_misses_total": "misses",
+		"credproxy_clients": "clients", "credproxy_save_queue_keys": "dirty_keys", "credproxy_policy_enforcing": "enforcing",
+	} {
+		if value(series) != stats[stat] {
+			t.Errorf("%s is %s, STATS %s is %s", series, value(series), stat, stats[stat])
+		}
+	}
+	if n, _ := strconv.Atoi(value("credproxy_batch_duration_seconds_count")); n < 9 || n > 12 {
+		t.Errorf("%d batches were timed", n)
+	}
+	if value(`credproxy_commands_total{family="hash"}`) != "1" || value(`credproxy_redis_up`) != "1" || value("credproxy_postgres_up") != "1" {
+		t.Errorf("metrics:\n%s", body)
+	}
+	e.credproxy("CLEAR")
+	if _, body = e.get("/metrics"); value("credproxy_restores_total") != "0" {
+		t.Error("CLEAR does not reset the counters")
+	}
+}
+
+// Every metric that the rules and the Grafana dashboard name is there, and every alert is explained.
+func TestDeployedFilesFit(t *testing.T) {
+	e := newEnv(t, options{})
+	_, body := e.get("/metrics")
+	doc, err := os.ReadFile("../../docs/alerts.md")
+	must(t, err)
+	for _, file := range []string{"../../deploy/prometheus/alerts.yml", "../../deploy/grafana/credproxy.json"} {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		names := regexp.MustCompile(`\bcredproxy_[a-z0-9_]+`).FindAllString(string(text), -1)
+		if len(names) < 10 {
+			t.Errorf("%s names %d metrics", file, len(names))
+		}
+		for _, name := range names {
+			if !strings.Contains(body, "\n"+name+" ") && !strings.Contains(body, "\n"+name+"{") {
+				t.Errorf("%s: there is no %s", file, name)
+			}
+		}
+		for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(string(doc), "\n## "+m[1]+"\n") {
+				t.Errorf("docs/alerts.md does not explain %s", m[1])
+			}
+		}
+	}
+	if path, err := exec.LookPath("promtool"); err == nil {
+		if out, err := exec.Command(path, "test", "rules", "../../deploy/prometheus/alerts_test.yml").CombinedOutput(); err != nil {
+			t.Errorf("promtool test rules: %v: %s", err, out)
+		}
+	}
+}
+
+// The figure to keep: under 20 ms with 100,000 sessions.
+func BenchmarkScrape(b *testing.B) {
+	e := newEnv(b, options{})
+	pipe := e.client.Pipeline()
+	var last *redis.Cmd
+	for i := range 100_000 {
+		last = pipe.Do(context.Background(), "CREDPROXY", "TRACK", fmt.Sprintf("bots/5511%09d:12@s.whatsapp.net", i), 1000+i)
+		if i%1000 == 999 {
+			_, err := pipe.Exec(context.Background())
+			must(b, err)
+		}
+	}
+	must(b, last.Err())
+	if n := e.stats()["sessions_tracked"]; n != "100000" {
+		b.Fatalf("%s sessions", n)
+	}
+	for b.Loop() {
+		if status, body := e.get("/metrics"); status != 200 || len(body) < 5000 {
+			b.Fatalf("status %d: %s", status, body)
+		}
+	}
+}
