@@ -17,7 +17,7 @@ type about struct {
 	Processor string    `json:"processor"`
 	CPUs      int       `json:"cpus"`
 	Redis     string    `json:"redis"`
-	Size      int       `json:"value_bytes"`
+	Client    string    `json:"client"`
 	Sessions  int       `json:"sessions"`
 	Rounds    int       `json:"rounds"`
 	Seconds   float64   `json:"seconds_each"`
@@ -35,7 +35,8 @@ func describe(ctx context.Context, opts options, s *stack) about {
 		Processor: processorName(),
 		CPUs:      runtime.NumCPU(),
 		Redis:     versionOf(string(redis)),
-		Size:      opts.size, Sessions: opts.sessions, Rounds: opts.rounds, Seconds: opts.duration.Seconds(),
+		Client:    opts.clientName(),
+		Sessions:  opts.sessions, Rounds: opts.rounds, Seconds: opts.duration.Seconds(),
 		Skipped: s.skipped,
 	}
 }

@@ -7,9 +7,9 @@ import (
 
 // The geometry of a chart, in pixels of its own coordinate system.
 const (
-	chartWidth  = 760
+	chartWidth  = 800
 	barLeft     = 140 // names stand left of it
-	barMost     = 450 // the longest bar; figures stand right of it
+	barMost     = 430 // the longest bar; figures stand right of it
 	barHeight   = 14
 	barStep     = 19
 	groupHead   = 26
@@ -82,15 +82,15 @@ var latency = measured{
 
 var processor = measured{
 	title:  "Processor time per operation, microseconds (shorter is better)",
-	legend: []legend{{"a", "proxy"}, {"b", "Redis"}, {"c", "Postgres"}},
+	legend: []legend{{"a", "proxy"}, {"b", "Redis"}, {"c", "Postgres"}, {"d", "clients"}},
 	text: func(r result) string {
-		return fmt.Sprintf("%.1f + %.1f + %.1f", r.ProxyCPU.Median, r.RedisCPU.Median, r.PostgresCPU.Median)
+		return fmt.Sprintf("%.1f + %.1f + %.1f, clients %.1f", r.ProxyCPU.Median, r.RedisCPU.Median, r.PostgresCPU.Median, r.ClientCPU.Median)
 	},
 	parts: func(r result) []float64 {
-		return []float64{r.ProxyCPU.Median, r.RedisCPU.Median, r.PostgresCPU.Median}
+		return []float64{r.ProxyCPU.Median, r.RedisCPU.Median, r.PostgresCPU.Median, r.ClientCPU.Median}
 	},
 	ends: func(r result) spread {
-		total := func(s sample) float64 { return s.ProxyCPU + s.RedisCPU + s.PostgresCPU }
+		total := func(s sample) float64 { return s.ProxyCPU + s.RedisCPU + s.PostgresCPU + s.ClientCPU }
 		return spreadOf(r.Rounds, total)
 	},
 }
@@ -98,13 +98,8 @@ var processor = measured{
 // draw makes a chart of results of one load, which are ordered by shape.
 func draw(m measured, results []result) chart {
 	c := chart{Title: m.title, Legend: m.legend, Width: chartWidth}
-	for start := 0; start < len(results); {
-		end := start
-		for end < len(results) && results[end].Shape == results[start].Shape {
-			end++
-		}
-		c.addGroup(m, results[start:end])
-		start = end
+	for some := range groups(results, func(a, b result) bool { return a.Heading() == b.Heading() }) {
+		c.addGroup(m, some)
 	}
 	c.Height += chartBottom
 	return c
@@ -119,7 +114,7 @@ func (c *chart) addGroup(m measured, results []result) {
 	if longest > 0 {
 		scale = barMost / longest
 	}
-	g := group{Label: results[0].Shape.String(), Y: c.Height + groupHead - 10}
+	g := group{Label: results[0].Circumstances(), Y: c.Height + groupHead - 10}
 	c.Height += groupHead
 	for _, r := range results {
 		g.Bars = append(g.Bars, newBar(m, r, c.Height, scale))

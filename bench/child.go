@@ -52,8 +52,8 @@ func startChild(dir, name, program string, args ...string) (*child, error) {
 const pollInterval = 20 * time.Millisecond
 
 // ready waits until the proxy passes a command to its Redis.
-func (c *child) ready(ctx context.Context, addr string) error {
-	for !serves(ctx, addr) {
+func (c *child) ready(ctx context.Context, t *target) error {
+	for !serves(ctx, t) {
 		select {
 		case <-c.exited:
 			return fmt.Errorf("start %s: it ended: %s", c.name, c.lastOutput())
@@ -67,8 +67,8 @@ func (c *child) ready(ctx context.Context, addr string) error {
 }
 
 // serves asks for a key, which every proxy understands.
-func serves(ctx context.Context, addr string) bool {
-	conn, err := dial(ctx, addr, time.Now().Add(time.Second))
+func serves(ctx context.Context, t *target) bool {
+	conn, err := t.dial(ctx, time.Now().Add(time.Second))
 	if err != nil {
 		return false
 	}

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,7 +22,17 @@ type conn struct {
 
 // dial connects; from deadline on every call fails.
 func dial(ctx context.Context, addr string, deadline time.Time) (*conn, error) {
-	var d net.Dialer
+	return dialTLS(ctx, addr, nil, deadline)
+}
+
+// dialTLS speaks TLS, if a configuration is given.
+func dialTLS(ctx context.Context, addr string, config *tls.Config, deadline time.Time) (*conn, error) {
+	var d interface {
+		DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+	} = &net.Dialer{}
+	if config != nil {
+		d = &tls.Dialer{Config: config}
+	}
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -30,6 +42,19 @@ func dial(ctx context.Context, addr string, deadline time.Time) (*conn, error) {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}
 	return &conn{Conn: c, in: bufio.NewReaderSize(c, 64<<10)}, nil
+}
+
+// dialMany connects n clients; with an error it returns those that it has connected.
+func dialMany(ctx context.Context, t *target, n int, deadline time.Time) ([]*conn, error) {
+	conns := make([]*conn, 0, n)
+	for range n {
+		c, err := t.dial(ctx, deadline)
+		if err != nil {
+			return conns, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
 }
 
 // errReply is a reply that is not RESP2.
@@ -125,12 +150,29 @@ func (c *conn) do(requests []byte, n int) error {
 	return nil
 }
 
+// info returns one figure of a section of INFO, "" if it cannot be had.
+func (c *conn) info(section, name string) string {
+	if _, err := c.Write(command(nil, "INFO", section)); err != nil {
+		return ""
+	}
+	found := ""
+	for {
+		line, err := c.in.ReadString('\n')
+		if err != nil || line == "\r\n" || strings.HasPrefix(line, "-") {
+			return found
+		}
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			found = strings.TrimSpace(value)
+		}
+	}
+}
+
 // fillBatch is how many sessions are sent before their replies are read.
 const fillBatch = 20
 
-// fill makes all sessions of a load through addr.
-func fill(ctx context.Context, addr string, l load, sessions int) error {
-	c, err := dial(ctx, addr, time.Now().Add(startTime))
+// fill makes all sessions of a load through the target.
+func (t *target) fill(ctx context.Context, l load, sessions int) error {
+	c, err := t.dial(ctx, time.Now().Add(startTime))
 	if err != nil {
 		return err
 	}

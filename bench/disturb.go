@@ -53,7 +53,7 @@ func (b *restoreBench) disturb(ctx context.Context, proxy *target, restores int)
 	for i := range d.latency {
 		d.latency[i] = newHistogram()
 	}
-	conns, err := connect(ctx, proxy.addr, readers, time.Now().Add(startTime))
+	conns, err := dialMany(ctx, proxy, readers, time.Now().Add(startTime))
 	defer func() {
 		for _, c := range conns {
 			c.Close()

@@ -6,42 +6,36 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 )
-
-// peers are the targets that are somebody else's programs.
-var peers = []string{"nutcracker", "haproxy"}
-
-// credproxyMode returns the sync mode that a target's name stands for; not ours: false.
-func credproxyMode(name string) (mode string, ours bool) {
-	base, mode, found := strings.Cut(name, ":")
-	if !found {
-		mode = "behind"
-	}
-	return mode, base == "credproxy"
-}
 
 // front is where a proxy stands.
 type front struct {
-	dir    string // for its configuration
-	listen string // host:port for clients
-	redis  string // host:port of its Redis
+	dir      string    // for its configuration
+	listen   string    // host:port for clients
+	redis    string    // host:port of its Redis
+	identity *identity // for TLS, nil: none
 }
 
-// credproxyConfig leaves memory without limit: evictions are not what is measured here.
+// credproxyConfig has the patterns of all loads.
 const credproxyConfig = `listen = %q
 maxclients = %d
+%s
 upstream {
   address = %q
+  %s
 }
 keyspace "bench" {
   keys = ["wa:auth:{session}:creds", "wa:auth:{session}:keys"]
+}
+keyspace "strings" {
+  keys = ["bot:{session}:*"]
 }
 keyspace "restore" {
   keys = ["restore:{session}:*"]
 }
 memory {
-  max = "1024GB"
+  max = "%dB"
+  check_interval = %q
 }
 restore {
   postgres = %q
@@ -55,10 +49,30 @@ log {
 }
 `
 
-func (f front) credproxyArgs(mode, dsn string) ([]string, error) {
-	path := filepath.Join(f.dir, "proxy.hcl")
-	text := fmt.Sprintf(credproxyConfig, f.listen, 2*maxClients, f.redis, dsn, mode)
-	return []string{"run", "--config", path}, writeConfig(path, text)
+// unlimited is as good as no limit: evictions are measured only where a load asks for them.
+const unlimited = 1 << 40
+
+func (f front) credproxyFile() string { return filepath.Join(f.dir, "proxy.hcl") }
+
+func (f front) credproxyArgs(what spec, dsn string) ([]string, error) {
+	return []string{"run", "--config", f.credproxyFile()}, f.writeCredproxy(what, dsn, 0)
+}
+
+// writeCredproxy writes the configuration with a memory budget, 0 for none.
+func (f front) writeCredproxy(what spec, dsn string, budget int64) error {
+	interval := "1s"
+	if budget == 0 {
+		budget, interval = unlimited, "5m"
+	}
+	ours, upstream := "", ""
+	if what.clientTLS {
+		ours = fmt.Sprintf("tls {\n  cert = %q\n  key = %q\n}", f.identity.cert, f.identity.key)
+	}
+	if what.redisTLS {
+		upstream = fmt.Sprintf("tls {\n    ca = %q\n  }", f.identity.cert)
+	}
+	text := fmt.Sprintf(credproxyConfig, f.listen, connLimit, ours, f.redis, upstream, budget, interval, dsn, what.mode)
+	return writeConfig(f.credproxyFile(), text)
 }
 
 // peerArgs configures a peer as its manual advises for one Redis; HAProxy passes bytes on without reading them.
@@ -67,7 +81,7 @@ func (f front) peerArgs(name string) ([]string, error) {
 		path := filepath.Join(f.dir, "haproxy.cfg")
 		text := fmt.Sprintf("global\n  maxconn %d\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n"+
 			"  timeout server 1h\nfrontend clients\n  bind %s\n  default_backend redis\nbackend redis\n  server redis %s\n",
-			2*maxClients, f.listen, f.redis)
+			maxClients+1000, f.listen, f.redis)
 		return []string{"-db", "-f", path}, writeConfig(path, text)
 	}
 	stats, err := freeAddr()

@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"credproxy/cmd/credproxy/config"
@@ -9,15 +11,24 @@ import (
 
 // TestCredproxyConfiguration hands the configuration that we write to the program's own reader.
 func TestCredproxyConfiguration(t *testing.T) {
-	for _, name := range targetNames {
-		mode, ours := credproxyMode(name)
-		if !ours {
+	tested := 0
+	for _, what := range specs {
+		if what.mode == "" {
 			continue
 		}
-		f := front{dir: t.TempDir(), listen: "127.0.0.1:7001", redis: "127.0.0.1:7002"}
-		args, err := f.credproxyArgs(mode, "postgres://credproxy@127.0.0.1:7003/credproxy")
+		identity, err := newIdentity(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
+		}
+		f := front{dir: t.TempDir(), listen: "127.0.0.1:7001", redis: "127.0.0.1:7002", identity: identity}
+		args, err := f.credproxyArgs(what, "postgres://credproxy@127.0.0.1:7003/credproxy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if what.limited {
+			if err := f.writeCredproxy(what, "postgres://credproxy@127.0.0.1:7003/credproxy", 5_000_000); err != nil {
+				t.Fatal(err)
+			}
 		}
 		text, err := os.ReadFile(args[len(args)-1])
 		if err != nil {
@@ -25,10 +36,36 @@ func TestCredproxyConfiguration(t *testing.T) {
 		}
 		got, err := config.Parse("proxy.hcl", text)
 		if err != nil {
-			t.Fatalf("%s:\n%v", name, err)
+			t.Fatalf("%s:\n%v", what.name, err)
 		}
-		if got.Listen != f.listen || got.Upstream.Address != f.redis || got.Restore.Sync != mode || got.MaxClients < maxClients {
-			t.Errorf("%s: got %+v", name, got)
+		if got.Listen != f.listen || got.Upstream.Address != f.redis || got.Restore.Sync != what.mode || got.MaxClients < maxClients ||
+			(got.TLS != nil) != what.clientTLS || got.Upstream.TLS.On != what.redisTLS || (got.Memory.Max == 5_000_000) != what.limited {
+			t.Errorf("%s: got %+v", what.name, got)
 		}
+		tested++
+	}
+	if tested < 5 {
+		t.Errorf("%d configurations", tested)
+	}
+}
+
+// TestCustomTarget fills in where the proxy listens and where its Redis is, also in a file.
+func TestCustomTarget(t *testing.T) {
+	dir := t.TempDir()
+	template := filepath.Join(t.TempDir(), "other.conf")
+	if err := os.WriteFile(template, []byte("bind {listen_port} to {redis_host}:{redis_port}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	what, err := parseCustom("other=exec /bin/other -l {listen} -r {redis} {file:" + template + "} {dir}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := what.custom.args(front{dir: dir, listen: "127.0.0.1:7001", redis: "127.0.0.1:7002"})
+	filled := filepath.Join(dir, "other.conf")
+	if want := []string{"/bin/other", "-l", "127.0.0.1:7001", "-r", "127.0.0.1:7002", filled, dir}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+	if text, err := os.ReadFile(filled); err != nil || string(text) != "bind 7001 to 127.0.0.1:7002" {
+		t.Errorf("file: %q, %v", text, err)
 	}
 }

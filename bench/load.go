@@ -7,29 +7,51 @@ import (
 	"strconv"
 )
 
-// loadNames are the values of --loads.
-var loadNames = []string{"get", "mix", "bots"}
-
 // load makes the commands of one kind of client. Its functions append to b, and are safe for many goroutines that have
 // an rng each.
 type load struct {
 	name string
+	size int // bytes of a value, 0: of many sizes
 	// seed appends the commands that make session number id, and returns how many.
 	seed func(b []byte, id int) ([]byte, int)
-	// next appends one random command, and returns the first byte of the reply that it must get.
-	next func(b []byte, rng *rand.Rand) ([]byte, byte)
+	// next appends one random command, and says in want which reply it must get.
+	next func(b []byte, rng *rand.Rand, want *expect) []byte
+	// template is the same command for redis-benchmark, nil: it cannot be had there.
+	template []string
+	// session names session number id as the proxy does.
+	session func(id int) string
+	// What is done before a round, to targets that can: see scenario.go.
+	budget float64 // the share of the sessions that fits into the memory of a limited target, 0: all
+	cold   float64 // the share of the sessions that begin a round evicted
+	// besides are disturbances; with each of them, and with none, the load is measured. nil: never.
+	besides []disturber
 }
 
-// newLoad makes a load by its name.
-func newLoad(name string, opts options) load {
-	switch name {
-	case "get":
-		return stringLoad(name, 100, opts)
-	case "mix":
-		return stringLoad(name, 80, opts)
+// String names a load in tables.
+func (l load) String() string { return loadTitle(l.name, l.size) }
+
+func loadTitle(name string, size int) string {
+	switch {
+	case size == 0:
+		return name
+	case size >= 1024 && size%1024 == 0:
+		return fmt.Sprintf("%s %d KB", name, size/1024)
 	default:
-		return botLoad(opts)
+		return fmt.Sprintf("%s %d B", name, size)
 	}
+}
+
+// loadsOf makes the loads of that name: those of strings come in every size.
+func loadsOf(name string, opts options) []load {
+	reads, strings := map[string]int{"get": 100, "mix": 80, "set": 0}[name]
+	if !strings {
+		return []load{scenarioLoad(name, opts)}
+	}
+	var all []load
+	for _, size := range opts.sizes {
+		all = append(all, stringLoad(name, reads, size, opts.sessions))
+	}
+	return all
 }
 
 // randomBytes makes n bytes that do not compress; the same for the same seed.
@@ -42,108 +64,77 @@ func randomBytes(seed uint64, n int) []byte {
 	return b
 }
 
-// credsKey and keysKey are the keys of a session, as wa-auth-store names them. The load's name keeps loads apart.
-func credsKey(load string, id int) string { return fmt.Sprintf("wa:auth:%s-%06d:creds", load, id) }
-func keysKey(load string, id int) string  { return fmt.Sprintf("wa:auth:%s-%06d:keys", load, id) }
+// sessionName names a session. The load's name keeps loads apart; twelve digits are what redis-benchmark makes.
+func sessionName(load string, id int) string { return fmt.Sprintf("%s-%012d", load, id) }
+
+// credsKey and keysKey are the keys of a session, as wa-auth-store names them.
+func credsKey(load string, id int) string { return "wa:auth:" + sessionName(load, id) + ":creds" }
+func keysKey(load string, id int) string  { return "wa:auth:" + sessionName(load, id) + ":keys" }
+
+// okReply is Redis's answer to SET.
+var okReply = expect{head: []byte("+OK\r\n"), kind: '+'}
+
+// stored is a string under a key of some session: the commands on it, and what GET must return. The value begins with the
+// session's number, so that a reply that belongs to another client is not taken for the right one.
+type stored struct {
+	get, set []byte // commands; what of set is the same for all is missing
+	value    expect
+}
+
+func newStored(key string, id, size int, common []byte) stored {
+	mark := fmt.Sprintf("%0*d", min(12, size), id)
+	mark = mark[max(0, len(mark)-size):]
+	head := []byte(fmt.Sprintf("$%d\r\n%s", size, mark))
+	set := command(nil, "SET", key, "")
+	return stored{
+		get:   command(nil, "GET", key),
+		set:   append(set[:len(set)-len("$0\r\n\r\n")], head...),
+		value: expect{head: head, tail: common[len(mark):], kind: '$'},
+	}
+}
+
+func (s *stored) read(b []byte, want *expect) []byte {
+	*want = s.value
+	return append(b, s.get...)
+}
+
+func (s *stored) write(b []byte, want *expect) []byte {
+	*want = okReply
+	return append(append(b, s.set...), s.value.tail...)
+}
+
+// commonPart is what the values of a size share: all of it behind the session's number.
+func commonPart(seed uint64, size int) []byte { return append(randomBytes(seed, size), '\r', '\n') }
 
 // stringLoad reads and writes one string for each session; readPercent of the commands are GET, the rest SET.
-func stringLoad(name string, readPercent int, opts options) load {
-	keys := make([]string, opts.sessions)
-	for i := range keys {
-		keys[i] = credsKey(name, i)
+func stringLoad(name string, readPercent, size, sessions int) load {
+	own := name + strconv.Itoa(size)
+	common := commonPart(1, size)
+	values := make([]stored, sessions)
+	for id := range values {
+		values[id] = newStored(credsKey(own, id), id, size, common)
 	}
-	value := string(randomBytes(1, opts.size))
-	return load{
-		name: name,
-		seed: func(b []byte, id int) ([]byte, int) { return command(b, "SET", keys[id], value), 1 },
-		next: func(b []byte, rng *rand.Rand) ([]byte, byte) {
-			key := keys[rng.IntN(len(keys))]
-			if rng.IntN(100) < readPercent {
-				return command(b, "GET", key), '$'
+	l := load{
+		name: name, size: size,
+		seed:    func(b []byte, id int) ([]byte, int) { return values[id].write(b, new(expect)), 1 },
+		session: func(id int) string { return "bench/" + sessionName(own, id) },
+		next: func(b []byte, rng *rand.Rand, want *expect) []byte {
+			v := &values[rng.IntN(len(values))]
+			if readPercent == 100 || readPercent > 0 && rng.IntN(100) < readPercent {
+				return v.read(b, want)
 			}
-			return command(b, "SET", key, value), '+'
+			return v.write(b, want)
 		},
 	}
-}
-
-// What a bot's session holds, and the sizes in it: the middle of what real ones have.
-const (
-	botCreds    = 1800 // bytes
-	botPeers    = 20   // session records
-	botRecord   = 1500 // bytes
-	botPreKeys  = 100
-	botPreKey   = 164 // bytes
-	botNewKeys  = 10  // pre-keys written by one HSET
-	botMissRate = 10  // percent of the reads that ask for a record that is not there
-)
-
-// bots is the load of WhatsApp bots at work: records are read and written back for every message, creds now and then, and a
-// pre-key that was used is deleted.
-type bots struct {
-	creds, keys             []string
-	peers, strangers        []string // names of fields
-	preKeys                 []string
-	credsValue, recordValue string
-	preKeyValue             string
-}
-
-func botLoad(opts options) load {
-	w := &bots{
-		credsValue:  string(randomBytes(2, botCreds)),
-		recordValue: string(randomBytes(3, botRecord)),
-		preKeyValue: string(randomBytes(4, botPreKey)),
+	key := "wa:auth:" + own + "-__rand_int__:creds"
+	switch readPercent {
+	case 100:
+		l.template = []string{"GET", key}
+	case 0:
+		// A program's argument holds text; which bytes they are makes no difference.
+		l.template = []string{"SET", key, fmt.Sprintf("%0*d", size, 7)}
 	}
-	for id := range opts.sessions {
-		w.creds = append(w.creds, credsKey("bots", id))
-		w.keys = append(w.keys, keysKey("bots", id))
-	}
-	for i := range botPeers {
-		w.peers = append(w.peers, fmt.Sprintf("session-55119%08d.0", i))
-		w.strangers = append(w.strangers, fmt.Sprintf("session-4479%08d.0", i))
-	}
-	for i := range botPreKeys {
-		w.preKeys = append(w.preKeys, "pre-key-"+strconv.Itoa(i))
-	}
-	return load{name: "bots", seed: w.seed, next: w.next}
-}
-
-func (w *bots) seed(b []byte, id int) ([]byte, int) {
-	fields := []string{"HSET", w.keys[id]}
-	for _, name := range w.peers {
-		fields = append(fields, name, w.recordValue)
-	}
-	for _, name := range w.preKeys {
-		fields = append(fields, name, w.preKeyValue)
-	}
-	return command(command(b, "SET", w.creds[id], w.credsValue), fields...), 2
-}
-
-func (w *bots) next(b []byte, rng *rand.Rand) ([]byte, byte) {
-	id, dice := rng.IntN(len(w.keys)), rng.IntN(100)
-	peer := rng.IntN(botPeers)
-	switch {
-	case dice < 45:
-		name := w.peers[peer]
-		if rng.IntN(100) < botMissRate {
-			name = w.strangers[peer]
-		}
-		return command(b, "HMGET", w.keys[id], name), '*'
-	case dice < 55:
-		return command(b, "GET", w.creds[id]), '$'
-	case dice < 90:
-		return command(b, "HSET", w.keys[id], w.peers[peer], w.recordValue), ':'
-	case dice < 95:
-		return command(b, "SET", w.creds[id], w.credsValue), '+'
-	case dice < 98:
-		first := rng.IntN(botPreKeys - botNewKeys)
-		fields := append(make([]string, 0, 2+2*botNewKeys), "HSET", w.keys[id])
-		for _, name := range w.preKeys[first : first+botNewKeys] {
-			fields = append(fields, name, w.preKeyValue)
-		}
-		return command(b, fields...), ':'
-	default:
-		return command(b, "HDEL", w.keys[id], w.preKeys[rng.IntN(botPreKeys)]), ':'
-	}
+	return l
 }
 
 // command appends a command as RESP.
@@ -152,10 +143,14 @@ func command(b []byte, args ...string) []byte {
 	b = strconv.AppendInt(append(b, '*'), int64(len(args)), 10)
 	b = append(b, '\r', '\n')
 	for _, arg := range args {
-		b = strconv.AppendInt(append(b, '$'), int64(len(arg)), 10)
-		b = append(b, '\r', '\n')
-		b = append(b, arg...)
-		b = append(b, '\r', '\n')
+		b = appendBulk(b, arg)
 	}
 	return b
+}
+
+func appendBulk(b []byte, arg string) []byte {
+	b = strconv.AppendInt(append(b, '$'), int64(len(arg)), 10)
+	b = append(b, '\r', '\n')
+	b = append(b, arg...)
+	return append(b, '\r', '\n')
 }

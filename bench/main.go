@@ -39,6 +39,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if err != nil {
 		return err
 	}
+	if opts.compare != "" { // found out now rather than after all the measuring
+		if _, err := readReport(opts.compare); err != nil {
+			return err
+		}
+	}
 	dir, err := os.MkdirTemp("", "credproxy-bench-")
 	if err != nil {
 		return fmt.Errorf("make bench folder: %w", err)
@@ -56,12 +61,20 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	if opts.restore {
+	switch opts.mode {
+	case modeRestore:
 		return runRestore(ctx, s, out)
-	}
-	if opts.restart {
+	case modeRestart:
 		return runRestart(ctx, s, out)
+	case modeMemory:
+		return runMemory(ctx, s, out)
 	}
+	return runLoads(ctx, s, out)
+}
+
+// runLoads measures, prints and writes.
+func runLoads(ctx context.Context, s *stack, out io.Writer) error {
+	opts, progress := s.opts, s.progress
 	fmt.Fprintf(progress, "measuring for about %s\n", opts.planned().Round(time.Second))
 	results, err := measureAll(ctx, s.targets, opts, progress)
 	if err != nil {
@@ -72,7 +85,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 
 // publish prints the table and writes the files that were asked for. Wrong replies make it fail, after all is written.
 func publish(r report, opts options, out io.Writer) error {
-	if err := printTable(out, r); err != nil {
+	if err := errors.Join(printTable(out, r), printMemory(out, r.Memory), printSince(out, r, opts.compare)); err != nil {
 		return err
 	}
 	if opts.jsonPath != "" {
@@ -86,6 +99,18 @@ func publish(r report, opts options, out io.Writer) error {
 		}
 	}
 	return r.failure()
+}
+
+// printSince compares with an earlier run, if one is named.
+func printSince(out io.Writer, r report, path string) error {
+	if path == "" {
+		return nil
+	}
+	old, err := readReport(path)
+	if err != nil {
+		return err
+	}
+	return printChanges(out, old, r)
 }
 
 func writeFile(path string, write func(io.Writer) error) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -16,132 +15,178 @@ var errUsage = errors.New("usage")
 
 // options is the command line, checked.
 type options struct {
-	targets   []string
-	loads     []string
-	clients   []int // connections
-	pipelines []int // commands sent before their replies are awaited
-	size      int   // bytes of a value in the loads get and mix
-	sessions  int
-	rounds    int
-	duration  time.Duration // measured part of one round of one target
-	warmup    time.Duration // the part before it
-	jsonPath  string        // "": none
-	htmlPath  string        // "": none
-	binary    string        // credproxy; "": built from this module
-	restore   bool          // measure restores instead of loads
-	restart   bool          // measure restarts after kill -9 instead of loads
-	restores  int           // how many of each shape; of the largest a fifth
+	targets    []spec
+	loads      []string
+	clients    []int   // connections
+	pipelines  []int   // commands sent before their replies are awaited
+	sizes      []int   // bytes of a value in the loads of strings
+	rate       float64 // commands per second in the open loop, 0: closed loop
+	skew       float64 // exponent of Zipf's law in the loads that have it
+	sessions   int
+	rounds     int
+	duration   time.Duration // measured part of one round of one target
+	warmup     time.Duration // the part before it
+	driver     string        // driverOwn or driverRedis
+	loops      int           // threads of clients
+	goroutines bool          // clients are goroutines: some target speaks TLS, or they are wanted
+	jsonPath   string        // "": none
+	htmlPath   string        // "": none
+	compare    string        // an earlier JSON file, "": none
+	binary     string        // credproxy; "": built from this module
+	mode       string        // what is measured
+	idle       int           // clients of which the memory is measured
+	tracked    int           // sessions of which the memory is measured
+	restores   int           // how many of each shape; of the largest a fifth
 }
 
-// Limits keep a mistyped number from taking the machine down.
+// What is measured: loads, or one of the other modes.
 const (
-	maxClients  = 5_000
-	maxPipeline = 1_000
-	maxSize     = 1 << 20
-	maxSessions = 100_000
-	maxRounds   = 1_000
-	maxDuration = 10 * time.Minute
-	maxRestores = 10_000
+	modeLoads   = "loads"
+	modeRestore = "restore"
+	modeRestart = "restart"
+	modeMemory  = "memory"
 )
+
+// Who sends.
+const (
+	driverOwn        = "own"
+	driverGoroutines = "goroutines"
+	driverRedis      = "redis-benchmark"
+)
+
+// rawOptions are flags that need a second look.
+type rawOptions struct {
+	targets, loads, clients, pipelines, sizes string
+	custom                                    []spec
+	modes                                     map[string]*bool
+	large                                     bool
+}
 
 // parseOptions reads the flags; help goes to out.
 func parseOptions(args []string, out io.Writer) (options, error) {
 	var o options
-	var targets, loads, clients, pipelines string
+	raw := rawOptions{modes: map[string]*bool{}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.StringVar(&targets, "targets", "direct,credproxy", "what to compare, the first is the base: "+strings.Join(targetNames, ", "))
-	flags.StringVar(&loads, "loads", "mix,bots", "what to send: "+strings.Join(loadNames, ", "))
-	flags.StringVar(&clients, "clients", "1,50,500", "numbers of connections")
-	flags.StringVar(&pipelines, "pipeline", "1,16", "depths of the pipeline")
-	flags.IntVar(&o.size, "size", 256, "`bytes` of a value in the loads get and mix")
-	flags.IntVar(&o.sessions, "sessions", 1000, "sessions to spread the load over")
-	flags.IntVar(&o.rounds, "rounds", 5, "rounds; each measures every target once")
-	flags.DurationVar(&o.duration, "duration", 2*time.Second, "measured time of a target in a round")
-	flags.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "time before that")
-	flags.StringVar(&o.jsonPath, "json", "", "write all numbers to this `file`")
-	flags.StringVar(&o.htmlPath, "html", "", "write a report with charts to this `file`")
-	flags.StringVar(&o.binary, "credproxy", "", "the `program` to measure, instead of building it")
-	flags.BoolVar(&o.restore, "restore", false, "measure restores against their floor, and what they cost other clients, instead of loads")
-	flags.BoolVar(&o.restart, "restart", false, "measure how soon the proxy serves again after kill -9, instead of loads")
-	flags.IntVar(&o.restores, "restores", 300, "with --restore: how often each session is restored, the largest a fifth of it")
+	o.define(flags, &raw)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
 		}
 		return o, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	var errs [4]error
-	o.targets, errs[0] = names("targets", targets, targetNames)
-	o.loads, errs[1] = names("loads", loads, loadNames)
-	o.clients, errs[2] = numbers("clients", clients, maxClients)
-	o.pipelines, errs[3] = numbers("pipeline", pipelines, maxPipeline)
-	if err := errors.Join(append(errs[:], o.check(flags.Args()))...); err != nil {
+	if err := errors.Join(o.take(raw), o.check(flags.Args())); err != nil {
 		return o, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	return o, nil
 }
 
-// check looks at the single numbers.
-func (o options) check(rest []string) error {
-	within := func(name string, v, low, high int) error {
-		if v < low || v > high {
-			return fmt.Errorf("--%s is %d, must be from %d to %d", name, v, low, high)
+func (o *options) define(flags *flag.FlagSet, raw *rawOptions) {
+	flags.StringVar(&raw.targets, "targets", "direct,credproxy", "what to compare, the first is the base: "+strings.Join(targetNames(), ", "))
+	flags.Func("target", "one more target: `name=host:port,redis=port` of a proxy that runs, or name=exec program arguments, with "+placeholders,
+		func(text string) error {
+			what, err := parseCustom(text)
+			raw.custom = append(raw.custom, what)
+			return err
+		})
+	flags.StringVar(&raw.loads, "loads", "mix,bots", "what to send: "+strings.Join(loadNames, ", "))
+	flags.StringVar(&raw.clients, "clients", "1,50,500", "numbers of connections")
+	flags.StringVar(&raw.pipelines, "pipeline", "1,16", "depths of the pipeline")
+	flags.StringVar(&raw.sizes, "size", "256", "`bytes` of a value in the loads get, set and mix; several sizes are several loads")
+	flags.Float64Var(&o.rate, "rate", 0, "open loop: so many `commands` per second, whatever the target does; 0: closed loop")
+	flags.Float64Var(&o.skew, "skew", 1, "`exponent` of Zipf's law, by which the loads storm and bots-cold10 choose sessions")
+	flags.IntVar(&o.sessions, "sessions", 1000, "sessions to spread the load over")
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds; each measures every target once")
+	flags.DurationVar(&o.duration, "duration", 2*time.Second, "measured time of a target in a round")
+	flags.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "time before that")
+	flags.StringVar(&o.driver, "driver", driverOwn, "who sends: own, goroutines (always used if a target speaks TLS), or redis-benchmark (get and set only)")
+	flags.IntVar(&o.loops, "loops", 1, "threads of the own driver")
+	flags.StringVar(&o.jsonPath, "json", "", "write all numbers to this `file`")
+	flags.StringVar(&o.htmlPath, "html", "", "write a report with charts to this `file`")
+	flags.StringVar(&o.compare, "compare", "", "print what has changed since this JSON `file` of an earlier run")
+	flags.StringVar(&o.binary, "credproxy", "", "the `program` to measure, instead of building it")
+	flags.IntVar(&o.restores, "restores", 300, "with --restore: how often each session is restored, the largest a fifth of it")
+	flags.IntVar(&o.idle, "idle", 10_000, "with --memory: idle clients; fewer if the limit of open files is too low")
+	flags.IntVar(&o.tracked, "tracked", 100_000, "with --memory: sessions")
+	mode := func(name, what string) { raw.modes[name] = flags.Bool(name, false, what+", instead of loads") }
+	mode(modeRestore, "measure restores against their floor, and what they cost other clients")
+	mode(modeRestart, "measure how soon the proxy serves again after kill -9")
+	mode(modeMemory, "measure resident memory for each idle client and each session")
+	flags.BoolVar(&raw.large, "large", false, "the same as --loads large")
+}
+
+// take splits the lists and finds the mode.
+func (o *options) take(raw rawOptions) error {
+	var errs [5]error
+	var targets []string
+	targets, errs[0] = names("targets", raw.targets, targetNames())
+	if raw.large {
+		raw.loads = "large"
+	}
+	o.loads, errs[1] = names("loads", raw.loads, loadNames)
+	o.clients, errs[2] = numbers("clients", raw.clients, maxClients)
+	o.pipelines, errs[3] = numbers("pipeline", raw.pipelines, maxPipeline)
+	o.sizes, errs[4] = numbers("size", raw.sizes, maxSize)
+	o.targets = specsNamed(targets, raw.custom)
+	o.goroutines = o.driver == driverGoroutines ||
+		o.driver == driverOwn && slices.ContainsFunc(o.targets, func(s spec) bool { return s.clientTLS })
+	o.mode = modeLoads
+	var err error
+	for name, wanted := range raw.modes {
+		if !*wanted {
+			continue
 		}
-		return nil
+		if o.mode != modeLoads {
+			err = fmt.Errorf("--%s and --%s cannot be measured in one run", min(name, o.mode), max(name, o.mode))
+		}
+		o.mode = name
 	}
-	err := errors.Join(
-		within("size", o.size, 1, maxSize),
-		within("sessions", o.sessions, 1, maxSessions),
-		within("rounds", o.rounds, 1, maxRounds),
-		within("restores", o.restores, 1, maxRestores),
-	)
-	if o.duration < 10*time.Millisecond || o.duration > maxDuration || o.warmup < 0 || o.warmup > maxDuration {
-		err = errors.Join(err, fmt.Errorf("--duration must be from 10ms, --warmup from 0, to %s", maxDuration))
+	return errors.Join(append(errs[:], err)...)
+}
+
+// shapesOf are all combinations; beside a disturbance the readers are always the same.
+func (o options) shapesOf(l load) []shape {
+	if l.besides != nil {
+		s := shape{Clients: besideClients, Pipeline: 1, Rate: o.rate}
+		if s.Rate == 0 {
+			s.Rate = besideRate
+		}
+		return []shape{s}
 	}
-	if o.restore && o.htmlPath != "" {
-		err = errors.Join(err, errors.New("--html draws loads; of --restore there is the table, and --json"))
+	var all []shape
+	for _, clients := range o.clients {
+		for _, pipeline := range o.pipelines {
+			all = append(all, shape{Clients: clients, Pipeline: pipeline, Rate: o.rate})
+		}
 	}
-	if len(rest) > 0 {
-		err = errors.Join(err, fmt.Errorf("unknown argument %q", rest[0]))
+	return all
+}
+
+// clientName says who sends.
+func (o options) clientName() string {
+	switch {
+	case o.goroutines:
+		return driverGoroutines
+	case o.driver == driverOwn:
+		return fmt.Sprintf("own, threads: %d", o.loops)
 	}
-	return err
+	return o.driver
 }
 
 // planned is how long the measuring takes, without pauses between the parts.
 func (o options) planned() time.Duration {
-	if o.restore {
+	switch o.mode {
+	case modeRestore:
 		return time.Duration(o.restores) * restoreRoundTime
+	case modeMemory:
+		return time.Duration(len(o.targets)) * memoryTime
 	}
-	parts := len(o.targets) * len(o.loads) * len(o.clients) * len(o.pipelines) * o.rounds
+	turns := 0
+	for _, name := range o.loads {
+		for _, l := range loadsOf(name, options{sizes: o.sizes}) {
+			turns += len(o.shapesOf(l)) * max(len(l.besides), 1)
+		}
+	}
+	parts := len(o.targets) * turns * o.rounds
 	return time.Duration(parts) * (o.duration + o.warmup)
-}
-
-// names splits a list of known names.
-func names(flag, list string, known []string) ([]string, error) {
-	var all []string
-	for name := range strings.SplitSeq(list, ",") {
-		name = strings.TrimSpace(name)
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("--%s: unknown name %q: known are %s", flag, name, strings.Join(known, ", "))
-		}
-		if slices.Contains(all, name) {
-			return nil, fmt.Errorf("--%s: %s is named twice", flag, name)
-		}
-		all = append(all, name)
-	}
-	return all, nil
-}
-
-// numbers splits a list of numbers from 1 to high.
-func numbers(flag, list string, high int) ([]int, error) {
-	var all []int
-	for text := range strings.SplitSeq(list, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 1 || n > high {
-			return nil, fmt.Errorf("--%s: %q is no number from 1 to %d", flag, text, high)
-		}
-		all = append(all, n)
-	}
-	return all, nil
 }

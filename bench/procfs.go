@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -15,12 +16,24 @@ import (
 const tick = 10 * time.Millisecond
 
 // usage is what a target's processes have used up to a moment.
-type usage struct{ proxy, redis, postgres process }
+type usage struct {
+	proxy, redis, postgres, client process
+	restores                       int64 // sessions that credproxy has restored
+}
 
 // process is one process, or a process with its children.
 type process struct {
 	cpu time.Duration // user and system
 	rss int64         // bytes
+}
+
+// readSelf reads what this process, the clients, has used, in microseconds.
+func readSelf() (process, error) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return process{}, fmt.Errorf("read own processor time: %w", err)
+	}
+	return process{cpu: time.Duration(u.Utime.Nano() + u.Stime.Nano())}, nil
 }
 
 // readProcess reads /proc for pid; 0 stands for no process.

@@ -56,7 +56,7 @@ func restartValue(text string) string { return fmt.Sprintf("%-1500s", text) }
 
 // fillSessions makes n sessions resident and saved.
 func (t *target) fillSessions(ctx context.Context, n int) error {
-	c, err := dial(ctx, t.addr, time.Now().Add(settleTime))
+	c, err := t.dial(ctx, time.Now().Add(settleTime))
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (t *target) restart(ctx context.Context, what restartCase) (took restartTim
 	if err := t.settle(ctx); err != nil {
 		return took, err
 	}
-	c, err := dial(ctx, t.addr, time.Now().Add(settleTime))
+	c, err := t.dial(ctx, time.Now().Add(settleTime))
 	if err != nil {
 		return took, err
 	}
@@ -99,7 +99,7 @@ func (t *target) restart(ctx context.Context, what restartCase) (took restartTim
 		return took, err
 	}
 	t.proxy = t.child.cmd.Process.Pid
-	if err := t.until(ctx, func() bool { return serves(ctx, t.addr) }); err != nil {
+	if err := t.until(ctx, func() bool { return serves(ctx, t) }); err != nil {
 		return took, err
 	}
 	took.serves = time.Since(start)
@@ -135,27 +135,6 @@ func (t *target) until(ctx context.Context, done func() bool) error {
 		}
 	}
 	return nil
-}
-
-// stat reads one figure of INFO credproxy, "" if it cannot be had.
-func (t *target) stat(ctx context.Context, name string) string {
-	c, err := dial(ctx, t.addr, time.Now().Add(time.Second))
-	if err != nil {
-		return ""
-	}
-	defer c.Close()
-	if _, err := c.Write(command(nil, "INFO", "credproxy")); err != nil {
-		return ""
-	}
-	for {
-		line, err := c.in.ReadString('\n')
-		if err != nil || line == "\r\n" {
-			return ""
-		}
-		if value, ok := strings.CutPrefix(line, "credproxy_"+name+":"); ok {
-			return strings.TrimSpace(value)
-		}
-	}
 }
 
 func printRestarts(out io.Writer, times [][]restartTimes) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 )
 
 // sample is what one round of one target gave. Latencies are microseconds, processor times microseconds per operation
@@ -20,6 +19,8 @@ type sample struct {
 	ProxyCPU     float64 `json:"proxy_cpu_us_per_op"`
 	RedisCPU     float64 `json:"redis_cpu_us_per_op"`
 	PostgresCPU  float64 `json:"postgres_cpu_us_per_op"`
+	ClientCPU    float64 `json:"client_cpu_us_per_op"`
+	Restores     float64 `json:"restores_per_second,omitempty"`
 	ProxyRSS     int64   `json:"proxy_rss_bytes"`
 	RedisRSS     int64   `json:"redis_rss_bytes"`
 	Wrong        int64   `json:"wrong_replies"`
@@ -55,8 +56,10 @@ func spreadOf[T any](rounds []T, value func(T) float64) spread {
 // result is all rounds of one target under one load in one shape.
 type result struct {
 	Load   string   `json:"load"`
+	Size   int      `json:"value_bytes,omitempty"` // 0: of many sizes
 	Shape  shape    `json:"shape"`
 	Target string   `json:"target"`
+	While  string   `json:"while,omitempty"` // what somebody else does, "": nothing
 	Rounds []sample `json:"rounds"`
 
 	Ops         spread  `json:"ops_per_second"`
@@ -68,10 +71,27 @@ type result struct {
 	ProxyCPU    spread  `json:"proxy_cpu_us_per_op"`
 	RedisCPU    spread  `json:"redis_cpu_us_per_op"`
 	PostgresCPU spread  `json:"postgres_cpu_us_per_op"`
-	ProxyRSS    int64   `json:"proxy_rss_bytes"` // at the end of the last round
+	ClientCPU   spread  `json:"client_cpu_us_per_op"`
+	Restores    spread  `json:"restores_per_second"`
+	OfQuiet     float64 `json:"p99_of_quiet,omitempty"` // p99 by that of the same target while nobody else does anything
+	ProxyRSS    int64   `json:"proxy_rss_bytes"`        // at the end of the last round
 	RedisRSS    int64   `json:"redis_rss_bytes"`
 	Wrong       int64   `json:"wrong_replies"`
 	Example     string  `json:"wrong_reply_example,omitempty"`
+}
+
+// Title names the load for people.
+func (r result) Title() string { return loadTitle(r.Load, r.Size) }
+
+// Heading names the load with its shape.
+func (r result) Heading() string { return r.Title() + ", " + r.Circumstances() }
+
+// Circumstances are the shape, and what somebody else does.
+func (r result) Circumstances() string {
+	if r.While != "" {
+		return r.Shape.String() + ", while " + r.While
+	}
+	return r.Shape.String()
 }
 
 // summarize fills in everything after Rounds. base is the first target's result, with its rounds.
@@ -85,6 +105,8 @@ func (r *result) summarize(base result) {
 	r.ProxyCPU = of(func(s sample) float64 { return s.ProxyCPU })
 	r.RedisCPU = of(func(s sample) float64 { return s.RedisCPU })
 	r.PostgresCPU = of(func(s sample) float64 { return s.PostgresCPU })
+	r.ClientCPU = of(func(s sample) float64 { return s.ClientCPU })
+	r.Restores = of(func(s sample) float64 { return s.Restores })
 	last := r.Rounds[len(r.Rounds)-1]
 	r.ProxyRSS, r.RedisRSS = last.ProxyRSS, last.RedisRSS
 	if b := spreadOf(base.Rounds, func(s sample) float64 { return s.OpsPerSecond }).Median; b > 0 {
@@ -98,16 +120,16 @@ func (r *result) summarize(base result) {
 
 // report is the content of the JSON file.
 type report struct {
-	About   about    `json:"about"`
-	Results []result `json:"results"`
+	About   about          `json:"about"`
+	Results []result       `json:"results"`
+	Memory  []memoryResult `json:"memory,omitempty"`
 }
 
 // failure is an error if any target gave a wrong reply.
 func (r report) failure() error {
 	for _, res := range r.Results {
 		if res.Wrong > 0 {
-			return fmt.Errorf("target %s, load %s, %s: %d wrong replies, the first: %s",
-				res.Target, res.Load, res.Shape, res.Wrong, res.Example)
+			return fmt.Errorf("target %s, load %s: %d wrong replies, the first: %s", res.Target, res.Heading(), res.Wrong, res.Example)
 		}
 	}
 	return nil
@@ -117,26 +139,6 @@ func writeJSON(w io.Writer, r any) error {
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
 	return out.Encode(r)
-}
-
-// printTable prints the medians for people.
-func printTable(out io.Writer, r report) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	previous := ""
-	for _, res := range r.Results {
-		if head := res.Load + ", " + res.Shape.String(); head != previous {
-			fmt.Fprintf(w, "\n%s\n\tops/s\t±%%\tof base\tp50 us\tp99 us\tp99.9 us\tmax us\tproxy cpu us\tredis cpu us\tpostgres cpu us\tproxy MB\tredis MB\twrong\t\n", head)
-			previous = head
-		}
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%d\t\n",
-			res.Target, res.Ops.Median, res.Ops.Percent(), res.OfBase, res.P50.Median, res.P99.Median, res.P999.Median, res.Max,
-			res.ProxyCPU.Median, res.RedisCPU.Median, res.PostgresCPU.Median, megabytes(res.ProxyRSS), megabytes(res.RedisRSS),
-			res.Wrong)
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("print table: %w", err)
-	}
-	return nil
 }
 
 func megabytes(n int64) float64 { return float64(n) / (1 << 20) }

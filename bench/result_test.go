@@ -35,16 +35,16 @@ func TestSpread(t *testing.T) {
 
 // someReport has two targets in two shapes under each of two loads.
 func someReport() report {
-	r := report{About: about{Processor: "<Fast & Co>", CPUs: 2, Rounds: 3, Skipped: []string{"haproxy"}}}
+	r := report{About: about{Processor: "<Fast & Co>", CPUs: 2, Rounds: 3, Skipped: []string{"haproxy: it is not installed"}}}
 	for _, name := range []string{"mix", "bots"} {
-		for _, s := range []shape{{1, 1}, {50, 16}} {
+		for _, s := range []shape{{Clients: 1, Pipeline: 1}, {Clients: 50, Pipeline: 16}} {
 			var both [2]result
 			for i, target := range []string{"direct", "credproxy"} {
 				res := result{Load: name, Shape: s, Target: target}
 				for round := range 3 {
 					res.Rounds = append(res.Rounds, sample{
 						OpsPerSecond: float64(1000*(i+1) + round), P50: 10, P99: 40, P999: 90, Max: float64(100 + round),
-						ProxyCPU: float64(i), RedisCPU: 2, PostgresCPU: 1, ProxyRSS: 3 << 20, RedisRSS: 5 << 20,
+						ProxyCPU: float64(i), ClientCPU: 3, RedisCPU: 2, PostgresCPU: 1, ProxyRSS: 3 << 20, RedisRSS: 5 << 20,
 					})
 				}
 				both[i] = res
@@ -61,7 +61,7 @@ func someReport() report {
 func TestSummary(t *testing.T) {
 	got := someReport().Results[1]
 	if got.Ops != (spread{2001, 2000, 2002}) || got.OfBase != 2001.0/1001 || got.Max != 102 || got.P999.Median != 90 ||
-		got.ProxyCPU.Median != 1 || got.RedisRSS != 5<<20 || got.Wrong != 0 {
+		got.ProxyCPU.Median != 1 || got.ClientCPU.Median != 3 || got.RedisRSS != 5<<20 || got.Wrong != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -129,8 +129,8 @@ func TestPageIsWellFormedAndSelfContained(t *testing.T) {
 			elements[e.Name.Local]++
 		}
 	}
-	// Two loads of three charts; in each, four bars, which are tips too.
-	if elements["section"] != 2 || elements["g"] != 24 || elements["line"] != 24 {
+	// Two loads of three charts; in each, four bars, which are tips too. At a glance, two targets in four shapes.
+	if elements["section"] != 2 || elements["g"] != 24 || elements["line"] != 24 || elements["i"] != 8 {
 		t.Errorf("elements are %v", elements)
 	}
 	for _, bad := range []string{"http:", "https:", "src=", "NaN", "Inf", "ZgotmplZ", "<Fast"} {

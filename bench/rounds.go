@@ -11,44 +11,112 @@ import (
 func measureAll(ctx context.Context, targets []*target, opts options, progress io.Writer) ([]result, error) {
 	var all []result
 	for _, name := range opts.loads {
-		l := newLoad(name, opts)
-		for _, t := range targets {
-			if err := fill(ctx, t.addr, l, opts.sessions); err != nil {
-				return nil, fmt.Errorf("target %s: %w", t.name, err)
+		for _, l := range loadsOf(name, opts) {
+			some, err := measureLoad(ctx, targets, l, opts, progress)
+			if err != nil {
+				return nil, err
 			}
-		}
-		for _, clients := range opts.clients {
-			for _, pipeline := range opts.pipelines {
-				some, err := measureShape(ctx, targets, l, shape{clients, pipeline}, opts, progress)
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, some...)
-			}
+			all = append(all, some...)
 		}
 	}
 	return all, nil
 }
 
-// measureShape returns one result for each target, in their order.
-func measureShape(ctx context.Context, targets []*target, l load, s shape, opts options, progress io.Writer) ([]result, error) {
-	results := make([]result, len(targets))
-	for i, t := range targets {
-		results[i] = result{Load: l.name, Shape: s, Target: t.name}
-	}
-	for round := range opts.rounds {
-		for turn := range targets {
-			i := (round + turn) % len(targets)
-			got, err := measure(ctx, targets[i], l, s, opts)
-			if err != nil {
-				return nil, fmt.Errorf("measure %s, load %s, %s: %w", targets[i].name, l.name, s, err)
-			}
-			results[i].Rounds = append(results[i].Rounds, got)
-			fmt.Fprintf(progress, "%s, %s, round %d: %s %.0f/s\n", l.name, s, round+1, targets[i].name, got.OpsPerSecond)
+// measureLoad fills all targets and measures one load in every shape.
+func measureLoad(ctx context.Context, targets []*target, l load, opts options, progress io.Writer) ([]result, error) {
+	for _, t := range targets {
+		if err := t.prepare(ctx, l, opts); err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.name, err)
 		}
 	}
-	for i := range results {
-		results[i].summarize(results[0])
+	var all []result
+	for _, s := range opts.shapesOf(l) {
+		some, err := measureShape(ctx, turns(targets, l, s), opts, progress)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// turn is what is measured once in a round.
+type turn struct {
+	target *target
+	load   load
+	shape  shape
+	beside disturber
+	base   int // the turn of the first target beside the same disturbance
+	quiet  int // the turn of the same target beside none
+}
+
+// turns are those of all targets, undisturbed and then beside each disturbance of the load.
+func turns(targets []*target, l load, s shape) []turn {
+	besides := []disturber{quietly}
+	if l.besides != nil {
+		besides = l.besides
+	}
+	var all []turn
+	for _, d := range besides {
+		base := len(all)
+		for i, t := range targets {
+			if !d.onlySaving || t.saves {
+				all = append(all, turn{target: t, load: l, shape: s, beside: d, base: base, quiet: i})
+			}
+		}
+	}
+	return all
+}
+
+// measureShape returns one result for each turn.
+func measureShape(ctx context.Context, all []turn, opts options, progress io.Writer) ([]result, error) {
+	results := make([]result, len(all))
+	for i, u := range all {
+		results[i] = result{Load: u.load.name, Size: u.load.size, Shape: u.shape, Target: u.target.name, While: u.beside.name}
+	}
+	for round := range opts.rounds {
+		for n := range all {
+			i := (round + n) % len(all)
+			got, err := all[i].measure(ctx, opts)
+			if err != nil {
+				return nil, fmt.Errorf("measure %s, %s: %w", results[i].Target, results[i].Heading(), err)
+			}
+			results[i].Rounds = append(results[i].Rounds, got)
+			fmt.Fprintf(progress, "%s, round %d: %s %.0f/s\n", results[i].Heading(), round+1, results[i].Target, got.OpsPerSecond)
+		}
+	}
+	for i, u := range all {
+		results[i].summarize(results[u.base])
+		if u.beside.name != "" && results[u.quiet].P99.Median > 0 {
+			results[i].OfQuiet = results[i].P99.Median / results[u.quiet].P99.Median
+		}
 	}
 	return results, nil
+}
+
+// measure runs the load, beside the disturbance.
+func (u turn) measure(ctx context.Context, opts options) (sample, error) {
+	if u.load.cold == 1 {
+		opts.warmup = 0 // it would restore what is to be restored in the measured time
+	}
+	if err := u.target.settle(ctx); err != nil {
+		return sample{}, err
+	}
+	if err := u.target.chill(ctx, u.load, opts.sessions); err != nil {
+		return sample{}, err
+	}
+	if u.beside.name == "" {
+		return measure(ctx, u.target, u.load, u.shape, opts)
+	}
+	if err := u.beside.setUp(ctx, u.target); err != nil {
+		return sample{}, err
+	}
+	ctx, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	stop, err := u.beside.start(ctx, u.target, give)
+	if err != nil {
+		return sample{}, err
+	}
+	defer stop()
+	return measure(ctx, u.target, u.load, u.shape, opts)
 }
