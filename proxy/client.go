@@ -29,6 +29,7 @@ type client struct {
 	authed bool
 	rules  *rules // as of the batch under way
 	now    int64  // unix milliseconds, as of the batch under way
+	timer  batchTimer
 
 	call    *upstream.Call
 	g       group
@@ -130,7 +131,6 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			// A defect of ours must cost this client, not the others. Arguments and values stay out of the log.
 			c.panicked(p)
 			rc.Close()
 		}
@@ -145,6 +145,8 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 	}
 	c.flush()
 	c.write()
+	c.timer.end(c)
+	c.setIdleTimeout()
 	if c.quit || s.closing.Load() {
 		c.conn.Flush()
 		rc.Close()
@@ -154,6 +156,7 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 func (c *client) begin() {
 	now := time.Now()
 	c.now, c.rules = now.UnixMilli(), c.s.rules.Load()
+	c.timer.begun = now
 	c.mu.Lock()
 	c.info.lastAt = now
 	c.mu.Unlock()
@@ -161,15 +164,15 @@ func (c *client) begin() {
 
 // exec takes one command: into the group that goes upstream together, or to a handler of its own.
 func (c *client) exec(args [][]byte, raw []byte) {
-	c.s.stats.commands.Add(1)
 	cmd, err := c.lookup(args)
+	c.s.stats.commands.count(cmd)
 	if err != nil {
 		c.reply(errorReply(nil, textUnavailable(err)))
 		return
 	}
 	h := c.s.handlerOf(cmd)
 	c.last.Store(cmd)
-	// A monitor's AUTH goes to Redis as it is: what comes back cannot be told from what is monitored.
+	// A monitor's AUTH is not answered as others' are; see monitorSends.
 	if h != nil && (h.always || h.early && c.tx == nil && !c.onlyListens() && !c.monitor) {
 		c.flush()
 		c.handleWith(h, cmd, args, raw)
@@ -179,7 +182,7 @@ func (c *client) exec(args [][]byte, raw []byte) {
 	case !c.authed:
 		c.reply(errorReply(nil, c.noAuth(cmd, args)))
 	case c.monitor && !c.denied(cmd, args):
-		c.toOwn(raw)
+		c.monitorSends(cmd, args, raw)
 	case c.tx != nil && (h == nil || !h.inTx):
 		c.queue(cmd, args, raw)
 	case c.onlyListens() && !isSubscription(cmd):

@@ -44,10 +44,18 @@ type Config struct {
 	Flush      FlushPolicy
 	Deny       []string // commands refused to clients: "SHUTDOWN", "CONFIG SET"; case does not matter
 	Exposure   Exposure
+	Signed     bool   // the store gives back only payloads of DUMP that it has authenticated
 	Version    string // shown in INFO and STATS
 	Logger     hclog.Logger
+	Observe    Observer
 	// ReadConfig reads the configuration anew for CREDPROXY RELOAD; nil: there is none to read.
 	ReadConfig func() (Config, error)
+}
+
+// Observer is told of durations, for histograms. Each function may be nil, is called by many goroutines at once and must be quick.
+type Observer struct {
+	Restored func(time.Duration) // of every restore
+	Answered func(time.Duration) // of one batch of commands in sampledBatches, from its arrival to its last reply
 }
 
 // UpstreamConfig is the Redis behind the proxy. The credentials are those of the proxy's own work (sampling, saving,
@@ -71,7 +79,14 @@ type UpstreamTLS struct {
 // Exposure is who may reach the proxy, and how.
 type Exposure struct {
 	SocketMode fs.FileMode // permission bits of a Unix socket that is listened on; 0: 0660
-	TLS        ListenTLS
+	// IdleTimeout disconnects a client that has sent nothing for so long, but no subscriber, and none that waits for a reply; 0: never.
+	IdleTimeout time.Duration
+	// AuthTimeout is how long after its connection a client that has to authenticate may take for it; 0: for ever.
+	AuthTimeout time.Duration
+	// KeepAlive is after how much silence the kernel looks whether a client is still there, with three probes within as long again;
+	// 0: never.
+	KeepAlive time.Duration
+	TLS       ListenTLS
 	// Protected refuses clients from other machines while neither a password nor a certificate is asked of them.
 	Protected bool
 	// Passwords of the proxy's own users, by name; "default" is who gives a password only. nil: Redis judges every AUTH.
@@ -89,6 +104,7 @@ type ListenTLS struct {
 // MemoryConfig is the memory policy.
 type MemoryConfig struct {
 	Budget        lru.Budget
+	Policy        lru.Policy    // the order of eviction; "": lru.LRU
 	CheckInterval time.Duration // between two samples of used memory
 	InactivityTTL time.Duration // sessions idle for longer leave Redis; 0: never
 }

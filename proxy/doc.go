@@ -25,6 +25,7 @@
 //	lru.Table.searching one search for victims at a time
 //	lru.Shard           a shard of the session table: gate and detail of its sessions
 //	saveQueue.mu        the saver's queue
+//	recording.mu        events of a trace that wait to be read; a leaf
 //	sessions.mu, policy.mu, policy.passMu, meta.mu, alarms.mu, stats.mu, clients.mu, client.mu, learned.mu  leaves
 //	client.wmu          held while bytes are written to that one client
 //	upstream.Conn.mu    what is queued on a connection to Redis; then poll.Poller.mu, a leaf

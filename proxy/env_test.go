@@ -27,6 +27,8 @@ type env struct {
 	source string // restore.source; set before start
 	bend   bend
 
+	signing restore.Signing // restore.secret and its like; set before start
+
 	dieAfter, armed string // of a proxy in a process of its own, see childSpec
 	store           *restore.Store
 	server          *proxy.Server
@@ -34,6 +36,8 @@ type env struct {
 	direct          *redis.Client // to Redis, past the proxy
 	client          *redis.Client // to the proxy
 	stop            func()        // ends the proxy in order; start may follow
+	spareFiles      int           // of a proxy in a process of its own
+	childLog        string        // its log, "": none
 	// childPID is the process that startChild has started.
 	childPID int
 }
@@ -89,7 +93,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 func (e *env) start() {
 	e.t.Helper()
 	ctx := context.Background()
-	store, err := restore.Open(ctx, restore.Config{DSN: e.dsn, Source: e.source})
+	store, err := restore.Open(ctx, restore.Config{DSN: e.dsn, Source: e.source, Signing: e.signing})
 	must(e.t, err)
 	server, err := proxy.New(e.cfg, &bentStore{Store: store, bend: &e.bend})
 	must(e.t, err)

@@ -100,7 +100,7 @@ func (c *client) express(raw []byte) bool {
 			c.s.stats.hits.Add(1)
 		}
 	}
-	c.s.stats.commands.Add(1)
+	c.s.stats.commands.count(cmd)
 	c.last.Store(cmd)
 	if cmd.Has(keyspace.DenyOOM) {
 		c.s.policy.wrote(len(raw))

@@ -60,7 +60,9 @@ type seat struct {
 }
 
 const (
-	laneBuffer = 256 << 10
+	laneBuffer = 64 << 10 // as much as Redis writes at once
+	// earlySend is from how many queued bytes on they are sent in the middle of a turn: then Redis has work meanwhile.
+	earlySend  = 16 << 10
 	sweepEvery = time.Second
 )
 
@@ -92,11 +94,6 @@ func (l *lane) turn(ready []poll.Event) {
 			l.hear(line)
 		}
 	}
-	for _, st := range l.landed {
-		l.safely(st, st.arrive)
-	}
-	clear(l.landed)
-	l.landed = l.landed[:0]
 	for _, ev := range ready {
 		if st, ok := ev.Conn.Tag.(*seat); ok {
 			st.note(ev)
@@ -115,14 +112,25 @@ func (l *lane) turn(ready []poll.Event) {
 func (l *lane) hear(line *upstream.Conn) {
 	sock := line.Socket()
 	sock.Drive(true)
-	if line.Err() == nil {
-		for line.ReadTurn(l.buf) {
-		}
-		l.send(line)
+	for more := line.Err() == nil; more; {
+		more = line.ReadTurn(l.buf)
+		l.pass()
 	}
+	l.send(line)
 	if line.Err() != nil && line.Reap() {
 		sock.Drive(false)
+		l.pass()
 	}
+}
+
+// pass gives the clients whose replies have come what is theirs. It is done piece by piece, so that the clients, the lane and Redis
+// work at the same time when a lot is under way.
+func (l *lane) pass() {
+	for _, st := range l.landed {
+		l.safely(st, st.arrive)
+	}
+	clear(l.landed)
+	l.landed = l.landed[:0]
 }
 
 // send writes what is queued on a connection; what it does not take follows when it reports that it does.
@@ -265,6 +273,10 @@ func (st *seat) fly() {
 		return
 	}
 	st.flying = true
+	if st.line.Queued() >= earlySend {
+		st.l.send(st.line)
+		return
+	}
 	if !slices.Contains(st.l.lines, st.line) {
 		st.l.lines = append(st.l.lines, st.line)
 	}
@@ -287,6 +299,7 @@ func (st *seat) arrive() {
 	c.distribute(nil)
 	c.g.reset()
 	rest, err := c.conn.Put(c.out)
+	c.timer.end(c)
 	switch {
 	case err != nil:
 		st.going, st.why = true, err

@@ -12,5 +12,9 @@ func TestMain(m *testing.M) {
 		runChildProxy(spec) // this process is a proxy that a test wants to kill
 		return
 	}
+	if spec := os.Getenv(hostileEnv); spec != "" {
+		runHostile(spec)
+		return
+	}
 	os.Exit(testenv.Run(m))
 }

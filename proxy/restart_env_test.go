@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"credproxy/internal/session"
 	"credproxy/internal/testenv"
 	"credproxy/proxy"
@@ -28,6 +30,8 @@ type childSpec struct {
 	Mode               proxy.SyncMode
 	DieAfter           string // "save" or "stubs": the commit after which it is killed
 	Armed              string // a file; it is not killed before that exists
+	SpareFiles         int    // descriptors that it may open once it listens; 0: as many as it likes
+	Log                string // file for its log; "": none
 }
 
 // runChildProxy serves until it is killed. It says its address on stdout.
@@ -63,6 +67,13 @@ func serveChild(text string) error {
 	case "stubs":
 		bent.afterStubs = die
 	}
+	if spec.Log != "" {
+		out, err := os.Create(spec.Log)
+		if err != nil {
+			return err
+		}
+		cfg.Logger = hclog.New(&hclog.LoggerOptions{Output: out})
+	}
 	server, err := proxy.New(cfg, &bentStore{Store: store, bend: bent})
 	if err != nil {
 		return err
@@ -70,15 +81,30 @@ func serveChild(text string) error {
 	if err := server.Listen(ctx); err != nil {
 		return err
 	}
+	if spec.SpareFiles > 0 {
+		if err := spareFiles(spec.SpareFiles); err != nil {
+			return err
+		}
+	}
 	fmt.Println(server.Addr())
 	return server.Serve()
+}
+
+// spareFiles lowers the limit on open files to n more than are open.
+func spareFiles(n int) error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	limit := syscall.Rlimit{Cur: uint64(len(open) + n), Max: uint64(len(open) + n)}
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
 // startChild starts a proxy in a process of its own on the environment's Redis and Postgres, and returns how to kill it. e.client
 // and e.wire go to it.
 func (e *env) startChild(interval time.Duration) (addr string, kill func()) {
 	e.t.Helper()
-	spec, err := json.Marshal(childSpec{e.redis.Addr(), e.dsn, e.source, interval, e.cfg.Sync.Mode, e.dieAfter, e.armed})
+	spec, err := json.Marshal(childSpec{e.redis.Addr(), e.dsn, e.source, interval, e.cfg.Sync.Mode, e.dieAfter, e.armed, e.spareFiles, e.childLog})
 	must(e.t, err)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+string(spec))

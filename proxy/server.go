@@ -3,7 +3,6 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -41,7 +40,11 @@ type Server struct {
 	certs    certificates
 	greeting greeting
 	learned  learned
+	allowed  permissions
+	moves    moves
+	extents  extents
 	clients  clients
+	guesses  *resp.Debts // of wrong passwords
 	started  time.Time
 
 	loads    chan struct{} // a place for every session that is being restored
@@ -103,6 +106,7 @@ func New(cfg Config, store Store) (*Server, error) {
 	s.meta.adopted = s.adopter.done
 	s.policy = newPolicy(s, cfg.Memory)
 	s.clients.init()
+	s.guesses = resp.NewDebts(guessAllowance, longestGuess)
 	s.rules.Store(newRules(s.table, cfg))
 	return s, nil
 }
@@ -120,7 +124,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	if err := s.recover(ctx); err != nil {
 		return fmt.Errorf("recover state from Redis: %w", err)
 	}
-	ln, err := listen(s.cfg.Listen, s.cfg.Exposure.SocketMode)
+	ln, err := listen(s.cfg.Listen, s.cfg.Exposure)
 	if err != nil {
 		return err
 	}
@@ -269,27 +273,6 @@ func (s *Server) saveAll(ctx context.Context) error {
 	return nil
 }
 
-// Ready reports why the proxy cannot do all of its work now, nil if it can.
-func (s *Server) Ready(ctx context.Context) error {
-	var problems []error
-	if err := s.store.Ping(ctx); err != nil {
-		problems = append(problems, fmt.Errorf("reach Postgres: %w", err))
-	}
-	if err := s.control.db(0).Ping(ctx).Err(); err != nil {
-		problems = append(problems, fmt.Errorf("reach Redis: %w", err))
-	}
-	if s.alarms.on(alarmSaving) {
-		problems = append(problems, fmt.Errorf("%d keys wait to be saved", s.saver.queue.keys.Load()))
-	}
-	if s.alarms.on(alarmFull) {
-		problems = append(problems, errors.New("memory is over the threshold and nothing may be evicted"))
-	}
-	if !s.enforcing() {
-		problems = append(problems, errors.New("another process enforces the memory policy"))
-	}
-	return errors.Join(problems...)
-}
-
 // Reload applies the parts of cfg that can change while running: memory, wait, deny, flush, passwords, admins and added
 // keyspaces. It returns the names of settings that differ and need a restart.
 func (s *Server) Reload(cfg Config) (ignored []string, err error) {
@@ -311,6 +294,9 @@ func (s *Server) Reload(cfg Config) (ignored []string, err error) {
 	}{
 		{"listen", cfg.Listen != s.cfg.Listen},
 		{"listen_mode", cfg.Exposure.SocketMode != s.cfg.Exposure.SocketMode},
+		{"idle_timeout", cfg.Exposure.IdleTimeout != s.cfg.Exposure.IdleTimeout},
+		{"auth_timeout", cfg.Exposure.AuthTimeout != s.cfg.Exposure.AuthTimeout},
+		{"tcp_keepalive", cfg.Exposure.KeepAlive != s.cfg.Exposure.KeepAlive},
 		{"tls", cfg.Exposure.TLS != s.cfg.Exposure.TLS},
 		{"auth", (own == nil) != (ownBefore == nil)},
 		{"maxclients", cfg.MaxClients != s.cfg.MaxClients},

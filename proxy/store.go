@@ -34,6 +34,8 @@ type Store interface {
 	SwapDB(ctx context.Context, a, b int) error
 	// Keys lists stored keys of a database that have not expired at now, after position after.
 	Keys(ctx context.Context, db int, after int64, limit int, now int64) ([]session.Entry, error)
+	// Extent counts what Keys lists of a database in all.
+	Extent(ctx context.Context, db int, now int64) (session.Extent, error)
 	// KeysOf lists the stored keys of a session that have not expired at now.
 	KeysOf(ctx context.Context, id session.ID, now int64) ([]string, error)
 	// HasSource reports whether sessions that are not stored are looked for in the application's own tables.

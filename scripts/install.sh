@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make run` and `make test` need beside Go: redis-server and PostgreSQL, and in CI what only some tests want:
-# PgBouncer, and Node and redis-py for the clients written in them. Does nothing when they are there. Debian's packages would
+# PgBouncer, Chromium for the dashboard's, and Node and redis-py for the clients written in them. Does nothing when they are there. Debian's packages would
 # start the servers as system services; a policy file keeps them stopped, because credproxy starts private ones of its own.
 set -euo pipefail
 
@@ -23,6 +23,7 @@ if [ -n "${CI:-}" ]; then
   command -v node >/dev/null 2>&1 || missing+=(nodejs)
   command -v npm >/dev/null 2>&1 || missing+=(npm)
   has_redis_py || missing+=(python3-redis)
+  command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
