@@ -29,6 +29,7 @@ import (
 type lane struct {
 	s      *Server
 	poller *poll.Poller
+	alone  bool          // there is one processor for all goroutines
 	done   chan struct{} // closed when run has returned
 	buf    []byte        // what is read from Redis in one go
 	landed []*seat       // whose replies have come in this turn
@@ -71,7 +72,7 @@ func newLane(s *Server) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lane{s: s, poller: p, done: make(chan struct{}), buf: make([]byte, laneBuffer), seats: map[*seat]struct{}{}}, nil
+	return &lane{s: s, poller: p, alone: runtime.GOMAXPROCS(0) == 1, done: make(chan struct{}), buf: make([]byte, laneBuffer), seats: map[*seat]struct{}{}}, nil
 }
 
 func (l *lane) run() {
@@ -106,6 +107,9 @@ func (l *lane) turn(ready []poll.Event) {
 	clear(l.lines)
 	l.lines = l.lines[:0]
 	l.sweep()
+	if l.alone {
+		runtime.Gosched() // or the others would wait until the scheduler takes the processor away
+	}
 }
 
 // hear takes what Redis has sent.
