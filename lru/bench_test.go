@@ -194,3 +194,35 @@ func BenchmarkTop(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkVictimsIn takes 32 victims of a million sessions in ten groups, of which the last has a thousand: its oldest stand
+// among a million others and must cost no more for that.
+func BenchmarkVictimsIn(b *testing.B) {
+	ids := uuids(million)
+	small := map[string]bool{}
+	for i := 0; i < million; i += 1000 {
+		small[string(ids[i])] = true
+	}
+	for _, p := range Policies() {
+		table := NewGrouped[state](0, func(key string) int {
+			if small[key] {
+				return 9
+			}
+			return int(key[0]) % 9
+		})
+		table.SetPolicy(p)
+		for i, id := range ids {
+			put(table, string(id), int64(i), 4096)
+		}
+		for _, group := range []int{Every, 0, 9} {
+			b.Run(fmt.Sprintf("%s/group=%d", p, group), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if got := table.VictimsIn(group, nil, 32, nil); len(got) == 0 {
+						b.Fatal("no victims")
+					}
+				}
+			})
+		}
+	}
+}

@@ -4,9 +4,9 @@
 //
 // # Shape
 //
-// A Table is split into shards by a hash of the key. A shard has a mutex, an index of its items (index.go) and a list that is
-// sorted by last access (list.go); where the policy is not LRU, a ranking says besides who goes first (ranking.go, with one file
-// for each policy). All these are single-threaded leaves, the shard guards them. The owner locks a shard, does what it has to do with an
+// A Table is split into shards by a hash of the key. A shard has a mutex, an index of its items (index.go) and, for each group of
+// items (group.go: a keyspace), a list that is sorted by last access (list.go); where the policy is not LRU, a ranking says
+// besides who goes first (ranking.go, with one file for each policy). All these are single-threaded leaves, the shard guards them. The owner locks a shard, does what it has to do with an
 // item and with the item's Value (its own state, guarded by the same lock), and unlocks:
 //
 //	sh, it := table.Acquire(key)
@@ -22,7 +22,7 @@
 //     Acquire returns with one.
 //  2. Table methods hold one shard lock at a time, and none for more than about a thousand items (Relist, SetPolicy: one
 //     shard; Range: to copy the pointers of one shard).
-//  3. The list of a shard is ascending by LastAccess. So LastAccess is set by Add, Touch, or by the owner while the item is
+//  3. A list is ascending by LastAccess. So LastAccess is set by Add, Touch, or by the owner while the item is
 //     unlisted, and never otherwise.
 //  4. Item.Key never changes and may be read without the lock; every other field needs it.
 //  5. What Oldest and Victims return was true when it looked. The owner locks the shard again, and checks that the item is still

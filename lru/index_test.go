@@ -19,7 +19,7 @@ func TestIndexMatchesMap(t *testing.T) {
 			key := strconv.Itoa(k)
 			switch it := model[key]; {
 			case it == nil:
-				model[key] = newItem[int](key, 0)
+				model[key] = newItem[int](key, 0, 0)
 				x.put(hash(k), model[key])
 			case rng.IntN(2) == 0:
 				x.remove(hash(k), it)

@@ -17,7 +17,8 @@ type Item[V any] struct {
 
 	prev, next *Item[V]
 	mark       uint32 // the last search that looked at the item, so that none looks twice
-	place      uint32 // the shard's ranking keeps it there; 0: nowhere
+	place      uint32 // the group's ranking keeps it there; 0: nowhere
+	group      uint16
 	listed     bool
 	removed    bool
 	inline     [inlineKey]byte
@@ -28,8 +29,8 @@ type Item[V any] struct {
 const inlineKey = 40
 
 // newItem makes an item that keeps nothing of key.
-func newItem[V any](key string, lastAccess int64) *Item[V] {
-	it := &Item[V]{LastAccess: lastAccess}
+func newItem[V any](key string, lastAccess int64, group uint16) *Item[V] {
+	it := &Item[V]{LastAccess: lastAccess, group: group}
 	if len(key) == 0 || len(key) > inlineKey {
 		it.Key = strings.Clone(key)
 		return it
@@ -39,7 +40,7 @@ func newItem[V any](key string, lastAccess int64) *Item[V] {
 	return it
 }
 
-// list is the recency order of one shard: doubly linked, ascending by LastAccess, ties in order of arrival. It is
+// list is the recency order of one group in one shard: doubly linked, ascending by LastAccess, ties in order of arrival. It is
 // single-threaded; Shard adds the lock.
 type list[V any] struct {
 	oldest, newest *Item[V]

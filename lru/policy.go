@@ -56,3 +56,17 @@ func (b Budget) NextSample(used, written int64) bool {
 func (b Budget) percent(p int) int64 {
 	return b.Max/100*int64(p) + b.Max%100*int64(p)/100
 }
+
+// Needed returns how many more bytes have to be used, with used bytes now, before a session goes that has ahead bytes of sessions
+// before it: memory fills up to the threshold, comes down to the target, and fills again.
+func (b Budget) Needed(used, ahead int64) int64 {
+	high, low := b.percent(b.Threshold), b.percent(b.Target)
+	step := high - low + 1
+	if used <= high {
+		return high + 1 - used + ahead/step*step
+	}
+	if ahead < used-low {
+		return 0
+	}
+	return step + (ahead-(used-low))/step*step
+}

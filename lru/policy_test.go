@@ -108,3 +108,28 @@ func TestBudgetValidate(t *testing.T) {
 		}
 	}
 }
+
+// TestNeeded fills memory byte by byte and evicts as the policy does: Needed says when the session goes.
+func TestNeeded(t *testing.T) {
+	for _, b := range []Budget{{100, 80, 70}, {100, 80, 79}, {1000, 90, 15}} {
+		for used := int64(0); used <= b.Max; used += 7 {
+			for ahead := int64(0); ahead < b.Max; ahead += 13 {
+				if got, want := b.Needed(used, ahead), simulate(b, used, ahead); got != want {
+					t.Fatalf("%+v, %d used, %d ahead: %d, want %d", b, used, ahead, got, want)
+				}
+			}
+		}
+	}
+}
+
+// simulate adds bytes until more than ahead have been evicted, and returns how many it added.
+func simulate(b Budget, used, ahead int64) (added int64) {
+	for freed := int64(0); ; added++ {
+		if excess := used + added - freed - b.percent(b.Target); b.Over(used + added - freed) {
+			freed += excess
+		}
+		if freed > ahead {
+			return added
+		}
+	}
+}

@@ -40,7 +40,7 @@ func ParsePolicy(name string) (Policy, error) {
 // Weikum's LRU-K, SIGMOD 1993.)
 const visit = 10_000
 
-// ranking is the order in which one shard gives up its listed items, where that is not the recency list. It is
+// ranking is the order in which one group of a shard gives up its listed items, where that is not the recency list. It is
 // single-threaded; Shard adds the lock. Item.place belongs to it.
 type ranking[V any] interface {
 	add(it *Item[V])              // the item has been listed
@@ -50,7 +50,7 @@ type ranking[V any] interface {
 	remove(it *Item[V])           // the item is listed no more: evicted, as far as a policy need know
 	forget(it *Item[V])           // an unlisted item has left the table
 	// walk asks f about listed items, the next victim first, until it has enough. A lower rank goes before those of other
-	// shards. It may reorder what it passes over, as policies do that decide while they look for a victim.
+	// shards and groups. It may reorder what it passes over, as policies do that decide while they look for a victim.
 	walk(f func(it *Item[V], r rank) verdict)
 }
 
@@ -108,20 +108,27 @@ func (t *Table[V]) SetPolicy(p Policy) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.Lock()
-		sh.rerank(newRanking[V](p, &t.inflation))
+		sh.newRank = t.rankings(p)
+		sh.rerank()
 		sh.Unlock()
 	}
 }
 
-func (sh *Shard[V]) rerank(r ranking[V]) {
+// rankings returns what makes the ranking of a group.
+func (t *Table[V]) rankings(p Policy) func() ranking[V] {
+	return func() ranking[V] { return newRanking[V](p, &t.inflation) }
+}
+
+func (sh *Shard[V]) rerank() {
 	for _, it := range sh.items.items(nil) {
 		it.place = 0
 	}
-	sh.rank = r
-	if r == nil {
-		return
-	}
-	for it := sh.list.oldest; it != nil; it = it.next {
-		r.recover(it)
+	for _, g := range sh.groups {
+		if g.rank = sh.newRank(); g.rank == nil {
+			continue
+		}
+		for it := g.list.oldest; it != nil; it = it.next {
+			g.rank.recover(it)
+		}
 	}
 }

@@ -294,7 +294,7 @@ func evictLikeModel(t *testing.T, table *Table[int], m model, accept func(id int
 // policy now and then.
 func TestVictimsAreAllListedAndOnce(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	table := New[int](16)
+	table := NewGrouped[int](16, lastDigitOf(3))
 	now := int64(1_000_000)
 	for step := range 3000 {
 		table.SetPolicy(Policies()[rng.IntN(4*20)%4])
@@ -316,13 +316,14 @@ func TestVictimsAreAllListedAndOnce(t *testing.T) {
 			table.Relist(nil)
 		}
 		n := 1 + rng.IntN(60)
-		got := table.Victims(nil, n, func(it *Item[int]) bool { return it.Bytes%3 != 0 })
-		if len(got) > n || (len(got) == 0 && table.Listed() > 100) {
+		group := rng.IntN(4) - 1
+		got := table.VictimsIn(group, nil, n, func(it *Item[int]) bool { return it.Bytes%3 != 0 })
+		if len(got) > n || (len(got) == 0 && table.Listed() > 200) {
 			t.Fatalf("step %d, %s: %d victims of %d, %d listed", step, table.Policy(), len(got), n, table.Listed())
 		}
 		seen := map[string]bool{}
 		for i, it := range got {
-			if !it.listed || it.Bytes%3 == 0 || seen[it.Key] {
+			if !it.listed || it.Bytes%3 == 0 || seen[it.Key] || (group != Every && int(it.group) != group) {
 				t.Fatalf("step %d, %s: victim %s is listed: %v, bytes %d, seen: %v", step, table.Policy(), it.Key, it.listed, it.Bytes, seen[it.Key])
 			}
 			seen[it.Key] = true

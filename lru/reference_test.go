@@ -2,6 +2,7 @@ package lru
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -20,7 +21,7 @@ type record struct {
 // reference is the table as one would write it without caring for speed: a map, sorted anew for every question.
 type reference map[string]*record
 
-// oldest returns listed records before the given time, ascending by access time.
+// oldest returns listed records of keys that accept takes, before the given time, ascending by access time.
 func (m reference) oldest(before int64, accept func(key string) bool) []*record {
 	var all []*record
 	for _, r := range m {
@@ -51,7 +52,11 @@ type world struct {
 	model reference
 	now   int64
 	keys  int
+
+	groups int // into which keys fall by their last digit
 }
+
+func (w *world) groupOf(key string) int { return int(key[len(key)-1]-'0') % w.groups }
 
 func (w *world) step() {
 	key := "session-" + strconv.Itoa(w.rng.IntN(w.keys))
@@ -109,7 +114,28 @@ func (w *world) compare() {
 	accept := func(key string) bool { return key[len(key)-1:] != refuse }
 	got := w.table.OldestBefore(nil, n, before, func(it *Item[int]) bool { return accept(it.Key) })
 	w.checkVictims(got, w.model.oldest(before, accept), n, accept)
+	group := w.rng.IntN(5)
+	inGroup := func(key string) bool { return w.groupOf(key) == group && accept(key) }
+	got = w.table.OldestIn(group, nil, n, before, func(it *Item[int]) bool { return accept(it.Key) })
+	w.checkVictims(got, w.model.oldest(before, inGroup), n, inGroup)
+	w.checkGroups()
 	checkLists(w.t, w.table)
+}
+
+// checkGroups wants the sums of every group.
+func (w *world) checkGroups() {
+	want := make([]GroupTotals, 5)
+	for _, r := range w.model {
+		if r.listed {
+			want[w.groupOf(r.key)].Listed++
+			want[w.groupOf(r.key)].Bytes += r.bytes
+		}
+	}
+	for i, got := range append(w.table.Groups(nil), make([]GroupTotals, 5)...)[:5] {
+		if got != want[i] {
+			w.t.Fatalf("group %d sums up to %+v, want %+v", i, got, want[i])
+		}
+	}
 }
 
 // checkVictims wants the same access times in the same order: among equal times any item will do, once.
@@ -134,25 +160,30 @@ func checkLists[V any](t *testing.T, table *Table[V]) {
 	for i := range table.shards {
 		sh := &table.shards[i]
 		sh.Lock()
-		n, bytes, prev := 0, int64(0), (*Item[V])(nil)
-		for it := sh.list.oldest; it != nil; it = it.next {
-			if it.prev != prev || !it.listed || sh.GetString(it.Key) != it || (prev != nil && prev.LastAccess > it.LastAccess) {
-				t.Fatalf("shard %d: list is broken at item %d", i, n)
+		for number, g := range sh.groups {
+			n, bytes, prev := 0, int64(0), (*Item[V])(nil)
+			for it := g.list.oldest; it != nil; it = it.next {
+				if it.prev != prev || !it.listed || int(it.group) != number || sh.GetString(it.Key) != it || (prev != nil && prev.LastAccess > it.LastAccess) {
+					t.Fatalf("shard %d, group %d: list is broken at item %d", i, number, n)
+				}
+				n, bytes, prev = n+1, bytes+it.Bytes, it
 			}
-			n, bytes, prev = n+1, bytes+it.Bytes, it
-		}
-		if sh.list.newest != prev || n != sh.list.len || bytes != sh.list.bytes {
-			t.Fatalf("shard %d: list counts %d items and %d bytes, has %d and %d", i, sh.list.len, sh.list.bytes, n, bytes)
+			if g.list.newest != prev || n != g.list.len || bytes != g.list.bytes {
+				t.Fatalf("shard %d, group %d: list counts %d items and %d bytes, has %d and %d", i, number, g.list.len, g.list.bytes, n, bytes)
+			}
 		}
 		sh.Unlock()
 	}
 }
 
 func TestRandomOperationsMatchReference(t *testing.T) {
-	for _, shards := range []int{1, 4, 64} {
-		t.Run(strconv.Itoa(shards), func(t *testing.T) {
-			w := &world{t: t, rng: rand.New(rand.NewPCG(1, uint64(shards))), table: New[int](shards), model: reference{},
-				now: 1_000_000, keys: 300}
+	for _, c := range []struct{ shards, groups int }{{1, 1}, {4, 1}, {64, 1}, {1, 3}, {4, 5}, {64, 2}} {
+		t.Run(fmt.Sprintf("%d/%d", c.shards, c.groups), func(t *testing.T) {
+			w := &world{t: t, rng: rand.New(rand.NewPCG(1, uint64(c.shards))), table: New[int](c.shards), model: reference{},
+				now: 1_000_000, keys: 300, groups: c.groups}
+			if c.groups > 1 {
+				w.table = NewGrouped[int](c.shards, w.groupOf)
+			}
 			for i := range 100_000 {
 				w.step()
 				if i%200 == 0 {

@@ -20,6 +20,11 @@ func (t *Table[V]) Oldest(dst []*Item[V], n int, accept func(it *Item[V]) bool) 
 
 // OldestBefore is Oldest among the items whose last access was before the given time, in unix milliseconds.
 func (t *Table[V]) OldestBefore(dst []*Item[V], n int, before int64, accept func(it *Item[V]) bool) []*Item[V] {
+	return t.OldestIn(Every, dst, n, before, accept)
+}
+
+// OldestIn is OldestBefore among the items of one group, or of Every.
+func (t *Table[V]) OldestIn(group int, dst []*Item[V], n int, before int64, accept func(it *Item[V]) bool) []*Item[V] {
 	if n <= 0 {
 		return dst
 	}
@@ -30,29 +35,30 @@ func (t *Table[V]) OldestBefore(dst []*Item[V], n int, before int64, accept func
 		mark:   t.searches,
 		before: before,
 		accept: accept,
-		want:   min(n, n/len(t.shards)*5/4+8, searchSlice), // its share and a little more: most shards are locked once
+		want:   n,
 		limit:  16*min(n, math.MaxInt/32) + 1000,
 		heap:   heap[*cursor[V]]{before: func(a, b **cursor[V]) bool { return (*a).ready[0].at < (*b).ready[0].at }},
 	}
-	s.start(t.shards)
+	s.start(t.shards, group)
 	return s.take(dst, n)
 }
 
-// search merges the old ends of all shards' lists. Each shard has a cursor with a few accepted items, and the heap holds the
+// search merges the old ends of all lists, one for each group of each shard. Each has a cursor with a few accepted items, and the heap holds the
 // cursors by their oldest one; a cursor that runs dry is filled again before the merge goes on, so the order is exact.
 type search[V any] struct {
 	mark   uint32
 	before int64
 	accept func(it *Item[V]) bool
-	want   int // accepted items to fetch at a time
+	want   int // accepted items to fetch at a time; before start, of all lists together
 	looked int
 	limit  int
 	heap   heap[*cursor[V]]
 }
 
-// cursor is how far a search has come in one shard.
+// cursor is how far a search has come in one list.
 type cursor[V any] struct {
 	shard *Shard[V]
+	list  *list[V]
 	buf   []found[V] // backs ready
 	ready []found[V] // accepted and not yet taken, ascending
 	last  found[V]   // where to go on
@@ -65,13 +71,18 @@ type found[V any] struct {
 	at   int64
 }
 
-// start fills a cursor for every shard, however long that takes: only then is the oldest item known.
-func (s *search[V]) start(shards []Shard[V]) {
-	cursors := make([]cursor[V], len(shards))
-	bufs := make([]found[V], len(shards)*s.want)
+// start fills a cursor for every list, however long that takes: only then is the oldest item known.
+func (s *search[V]) start(shards []Shard[V], group int) {
+	cursors := s.lists(shards, group)
+	if len(cursors) == 0 {
+		return
+	}
+	// Its share and a little more: most lists are looked at once.
+	s.want = min(s.want/len(cursors)*5/4+max(8*len(shards)/len(cursors), 1), s.want, searchSlice)
+	bufs := make([]found[V], len(cursors)*s.want)
 	for i := range cursors {
 		c := &cursors[i]
-		c.shard, c.buf = &shards[i], bufs[i*s.want:i*s.want:(i+1)*s.want]
+		c.buf = bufs[i*s.want : i*s.want : (i+1)*s.want]
 		for !c.atEnd && len(c.ready) == 0 {
 			s.fetch(c)
 		}
@@ -79,6 +90,22 @@ func (s *search[V]) start(shards []Shard[V]) {
 			s.heap.push(c)
 		}
 	}
+}
+
+// lists returns a cursor for every list that has items.
+func (s *search[V]) lists(shards []Shard[V], group int) []cursor[V] {
+	cursors := make([]cursor[V], 0, len(shards))
+	for i := range shards {
+		sh := &shards[i]
+		sh.lockSoon()
+		for _, g := range sh.chosen(group) {
+			if g.list.len > 0 {
+				cursors = append(cursors, cursor[V]{shard: sh, list: &g.list})
+			}
+		}
+		sh.Unlock()
+	}
+	return cursors
 }
 
 // take moves up to n items from the heap to dst.
@@ -102,7 +129,7 @@ func (s *search[V]) take(dst []*Item[V], n int) []*Item[V] {
 	return dst
 }
 
-// fetch walks over one slice of the shard's list and puts what is accepted into c.ready, which is empty.
+// fetch walks over one slice of the list and puts what is accepted into c.ready, which is empty.
 func (s *search[V]) fetch(c *cursor[V]) {
 	c.shard.lockSoon()
 	defer c.shard.Unlock()
@@ -138,7 +165,7 @@ func (s *search[V]) look(c *cursor[V], it *Item[V]) {
 func (c *cursor[V]) resume() *Item[V] {
 	last := c.last.item
 	if last == nil || !last.listed || last.LastAccess != c.last.at {
-		return c.shard.list.oldest
+		return c.list.oldest
 	}
 	return last.next
 }

@@ -110,7 +110,7 @@ func TestSearchGoesOnWhereItsPlaceWasLost(t *testing.T) {
 	table := numbered(1, 1000)
 	sh := &table.shards[0]
 	s := search[int]{mark: 1, before: math.MaxInt64, want: 10, limit: math.MaxInt}
-	c := &cursor[int]{shard: sh}
+	c := &cursor[int]{shard: sh, list: &sh.groups[0].list}
 	var got []int64
 	for now := int64(5000); !c.atEnd; now++ {
 		s.fetch(c)
@@ -135,7 +135,7 @@ func TestSearchGoesOnWhereItsPlaceWasLost(t *testing.T) {
 func TestSearchHoldsLocksBriefly(t *testing.T) {
 	table := numbered(1, 5000)
 	s := search[int]{mark: 1, before: math.MaxInt64, want: 10, accept: func(*Item[int]) bool { return false }}
-	c := &cursor[int]{shard: &table.shards[0]}
+	c := &cursor[int]{shard: &table.shards[0], list: &table.shards[0].groups[0].list}
 	for before := 0; !c.atEnd; before = s.looked {
 		s.fetch(c)
 		if s.looked-before > searchSlice {

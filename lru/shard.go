@@ -14,11 +14,12 @@ const lockTries = 100
 // I/O under it, and no second shard's lock. Every method below wants it held.
 type Shard[V any] struct {
 	sync.Mutex
-	seed  maphash.Seed
-	items index[V]
-	list  list[V]
-	rank  ranking[V] // nil: the list is the order of eviction
-	_     [24]byte   // 128 bytes in all: neighbours share no cache line, nor the pair that a processor prefetches
+	seed    maphash.Seed
+	items   index[V]
+	groups  []*group[V]          // by number; Add makes an item's
+	groupOf func(key string) int // nil: there is one group
+	newRank func() ranking[V]    // of a new group; its result is nil for LRU
+	_       [32]byte             // 128 bytes in all: neighbours share no cache line, nor the pair that a processor prefetches
 }
 
 // lockSoon is Lock for Table methods that want many locks one after another.
@@ -51,7 +52,7 @@ func (sh *Shard[V]) Add(key string, lastAccess int64) *Item[V] {
 	if it := sh.items.get(hash, key); it != nil {
 		return it
 	}
-	it := newItem[V](key, lastAccess)
+	it := newItem[V](key, lastAccess, sh.groupFor(key))
 	sh.items.put(hash, it)
 	return it
 }
@@ -62,8 +63,8 @@ func (sh *Shard[V]) Remove(it *Item[V]) {
 		return
 	}
 	sh.Unlist(it)
-	if sh.rank != nil {
-		sh.rank.forget(it)
+	if r := sh.groups[it.group].rank; r != nil {
+		r.forget(it)
 	}
 	sh.items.remove(maphash.String(sh.seed, it.Key), it)
 	it.removed = true
@@ -80,9 +81,10 @@ func (sh *Shard[V]) Touch(it *Item[V], now int64) {
 		it.LastAccess = now
 		return
 	}
-	sh.list.touch(it, now)
-	if sh.rank != nil {
-		sh.rank.touch(it, now)
+	g := sh.groups[it.group]
+	g.list.touch(it, now)
+	if g.rank != nil {
+		g.rank.touch(it, now)
 	}
 }
 
@@ -92,9 +94,10 @@ func (sh *Shard[V]) List(it *Item[V]) {
 	if it.listed {
 		return
 	}
-	sh.list.insert(it)
-	if sh.rank != nil {
-		sh.rank.add(it)
+	g := sh.groups[it.group]
+	g.list.insert(it)
+	if g.rank != nil {
+		g.rank.add(it)
 	}
 }
 
@@ -103,9 +106,10 @@ func (sh *Shard[V]) Unlist(it *Item[V]) {
 	if !it.listed {
 		return
 	}
-	sh.list.remove(it)
-	if sh.rank != nil {
-		sh.rank.remove(it)
+	g := sh.groups[it.group]
+	g.list.remove(it)
+	if g.rank != nil {
+		g.rank.remove(it)
 	}
 }
 
@@ -120,8 +124,9 @@ func (sh *Shard[V]) SetBytes(it *Item[V], n int64) {
 	if !it.listed {
 		return
 	}
-	sh.list.bytes += n - before
-	if sh.rank != nil {
-		sh.rank.resize(it)
+	g := sh.groups[it.group]
+	g.list.bytes += n - before
+	if g.rank != nil {
+		g.rank.resize(it)
 	}
 }

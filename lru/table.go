@@ -36,6 +36,7 @@ func New[V any](shards int) *Table[V] {
 	t := &Table[V]{seed: maphash.MakeSeed(), mask: uint64(shards - 1), shards: make([]Shard[V], shards), order: LRU}
 	for i := range t.shards {
 		t.shards[i].seed = t.seed
+		t.shards[i].newRank = t.rankings(LRU)
 	}
 	return t
 }
@@ -73,8 +74,10 @@ func (t *Table[V]) Totals() Totals {
 		sh := &t.shards[i]
 		sh.lockSoon()
 		sum.Len += sh.items.len
-		sum.Listed += sh.list.len
-		sum.Bytes += sh.list.bytes
+		for _, g := range sh.groups {
+			sum.Listed += g.list.len
+			sum.Bytes += g.list.bytes
+		}
 		sh.Unlock()
 	}
 	return sum
@@ -101,21 +104,27 @@ func (t *Table[V]) Relist(want func(it *Item[V]) bool) {
 func (sh *Shard[V]) relist(want func(it *Item[V]) bool) {
 	sh.Lock()
 	defer sh.Unlock()
-	var add []*Item[V]
+	add := make([][]*Item[V], len(sh.groups))
 	for _, it := range sh.items.items(nil) {
 		if !it.listed && (want == nil || want(it)) {
-			add = append(add, it)
+			add[it.group] = append(add[it.group], it)
 		}
 	}
-	if len(add) == 0 {
+	for n, items := range add {
+		if len(items) > 0 {
+			sh.groups[n].relist(items)
+		}
+	}
+}
+
+func (g *group[V]) relist(items []*Item[V]) {
+	g.list.merge(items)
+	if g.rank == nil {
 		return
 	}
-	sh.list.merge(add)
-	if sh.rank != nil {
-		slices.SortStableFunc(add, func(a, b *Item[V]) int { return cmp.Compare(a.LastAccess, b.LastAccess) })
-		for _, it := range add {
-			sh.rank.recover(it)
-		}
+	slices.SortStableFunc(items, func(a, b *Item[V]) int { return cmp.Compare(a.LastAccess, b.LastAccess) })
+	for _, it := range items {
+		g.rank.recover(it)
 	}
 }
 

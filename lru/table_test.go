@@ -263,7 +263,7 @@ func TestKeysOfOneHash(t *testing.T) {
 	table := New[int](1)
 	sh := &table.shards[0]
 	hash := maphash.String(sh.seed, "b")
-	alien := newItem[int]("alien", 0)
+	alien := newItem[int]("alien", 0, 0)
 	sh.items.put(hash, alien)
 	if sh.GetString("b") != nil || sh.Get([]byte("b")) != nil {
 		t.Fatal("found another key's item")

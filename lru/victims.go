@@ -1,21 +1,28 @@
 package lru
 
-// victimsLooked bounds how many items Victims asks about in one shard under one hold of its lock, as long as that gives any.
+import "math"
+
+// victimsLooked bounds how many items Victims asks about in one group of a shard under one hold of its lock, as long as that gives any.
 const victimsLooked = 1024
 
 // Victims appends to dst up to n listed items that accept says yes to, the next to be evicted first, in the order of the
 // table's policy; for LRU it is Oldest. Fewer than n may come back, but none only if there is none. What Oldest says of accept
 // holds here too.
 func (t *Table[V]) Victims(dst []*Item[V], n int, accept func(it *Item[V]) bool) []*Item[V] {
+	return t.VictimsIn(Every, dst, n, accept)
+}
+
+// VictimsIn is Victims among the items of one group, or of Every.
+func (t *Table[V]) VictimsIn(group int, dst []*Item[V], n int, accept func(it *Item[V]) bool) []*Item[V] {
 	if t.Policy() == LRU {
-		return t.Oldest(dst, n, accept)
+		return t.OldestIn(group, dst, n, math.MaxInt64, accept)
 	}
 	if n <= 0 {
 		return dst
 	}
 	t.searching.Lock()
 	defer t.searching.Unlock()
-	c := contest[V]{want: min(n, n/len(t.shards)*5/4+8), limit: victimsLooked, accept: accept}
+	c := contest[V]{group: group, want: min(n, n/len(t.shards)*5/4+8), limit: victimsLooked, accept: accept}
 	got := c.run(t.shards, dst, n)
 	if len(got) == len(dst) && c.limited {
 		c.limit = 0
@@ -24,18 +31,19 @@ func (t *Table[V]) Victims(dst []*Item[V], n int, accept func(it *Item[V]) bool)
 	return got
 }
 
-// contest merges the first victims of all shards.
+// contest merges the first victims of all shards and groups.
 type contest[V any] struct {
-	want    int // of each shard
-	limit   int // items asked about in each shard, 0: all
+	group   int // or Every
+	want    int // of each group of a shard
+	limit   int // items asked about in each, 0: all
 	limited bool
 	accept  func(it *Item[V]) bool
 }
 
-// contender is what one shard offers.
+// contender is what one group of a shard offers.
 type contender[V any] struct {
 	ready []candidate[V] // ascending
-	more  bool           // the shard has others behind them
+	more  bool           // it has others behind them
 }
 
 type candidate[V any] struct {
@@ -46,7 +54,7 @@ type candidate[V any] struct {
 func (c *contest[V]) run(shards []Shard[V], dst []*Item[V], n int) []*Item[V] {
 	h := heap[*contender[V]]{before: func(a, b **contender[V]) bool { return (*a).ready[0].rank.less((*b).ready[0].rank) }}
 	for i := range shards {
-		if o := c.ask(&shards[i]); len(o.ready) > 0 {
+		for _, o := range c.ask(&shards[i]) {
 			h.push(o)
 		}
 	}
@@ -57,7 +65,7 @@ func (c *contest[V]) run(shards []Shard[V], dst []*Item[V], n int) []*Item[V] {
 			h.fixRoot()
 			continue
 		}
-		if o.more { // the shard's next one may come before all others
+		if o.more { // its next one may come before all others
 			return dst
 		}
 		h.pop()
@@ -65,15 +73,24 @@ func (c *contest[V]) run(shards []Shard[V], dst []*Item[V], n int) []*Item[V] {
 	return dst
 }
 
-// ask collects the first victims of a shard.
-func (c *contest[V]) ask(sh *Shard[V]) *contender[V] {
-	o, looked := &contender[V]{}, 0
+// ask collects the first victims of a shard, for each of its groups that has any.
+func (c *contest[V]) ask(sh *Shard[V]) (list []*contender[V]) {
 	sh.lockSoon()
 	defer sh.Unlock()
-	if sh.rank == nil {
-		return o
+	for _, g := range sh.chosen(c.group) {
+		if g.rank == nil || g.list.len == 0 {
+			continue
+		}
+		if o := c.collect(g.rank); len(o.ready) > 0 {
+			list = append(list, o)
+		}
 	}
-	sh.rank.walk(func(it *Item[V], r rank) verdict {
+	return list
+}
+
+func (c *contest[V]) collect(from ranking[V]) *contender[V] {
+	o, looked := &contender[V]{}, 0
+	from.walk(func(it *Item[V], r rank) verdict {
 		v := passed
 		if c.accept == nil || c.accept(it) {
 			o.ready = append(o.ready, candidate[V]{it, r})
