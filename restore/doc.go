@@ -9,6 +9,7 @@
 //	keys       one row per Redis key: type, form (clear, DUMP, signed DUMP, or only a name), expiry, and the value unless
 //	           it is a clear hash.
 //	fields     one row per field of a clear hash, so that saving a changed field costs one row.
+//	pins       one row per session that the memory policy leaves alone.
 //
 // # Rules of the writers
 //

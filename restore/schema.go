@@ -64,6 +64,15 @@ var migrations = []string{
 	// With restore.sync = "off": see elsewhere.go. Its keys have the form 3 then, and no value.
 	`ALTER TABLE credproxy.sessions
 		ADD COLUMN elsewhere boolean NOT NULL DEFAULT false; -- the application's own tables hold the session`,
+
+	// Sessions that the memory policy leaves alone, see pins.go.
+	`CREATE TABLE credproxy.pins (
+		db       int   NOT NULL,
+		keyspace text  COLLATE "C" NOT NULL,
+		id       bytea NOT NULL,                -- indexed form
+		full_id  bytea,                         -- when longer than that form
+		PRIMARY KEY (db, keyspace, id)
+	);`,
 }
 
 // migrate brings the tables to version len(steps). Several programs may try at once: one does it, the others wait.
@@ -75,6 +84,11 @@ func (s *Store) migrate(ctx context.Context, steps []string) error {
 	}
 	if version == len(steps) {
 		return nil // also for a user that may not create anything
+	}
+	if version < len(steps) && s.beforeMigrate != nil {
+		if err := s.beforeMigrate(ctx); err != nil {
+			return fmt.Errorf("prepare a migration of tables: %w", err)
+		}
 	}
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -86,5 +87,33 @@ func TestUserWithFewRights(t *testing.T) {
 	sql(t, s, "UPDATE credproxy.meta SET value = 0")
 	if _, err := Open(testContext(t), Config{DSN: dsn}); err == nil || !strings.Contains(err.Error(), "read-only") || !Temporary(err) {
 		t.Errorf("open of a read-only database gave %v", err)
+	}
+}
+
+// Whoever uses the tables as they are is told before they change, and can prevent it.
+func TestOldTablesChangeOnlyAfterItIsSaid(t *testing.T) {
+	s := openStore(t, Config{})
+	sql(t, s, "DROP SCHEMA credproxy CASCADE")
+	if err := s.migrate(testContext(t), migrations[:1]); err != nil {
+		t.Fatal(err)
+	}
+	asked, refused := 0, errors.New("not now")
+	cfg := Config{DSN: s.pool.Config().ConnString(), BeforeMigrate: func(context.Context) error {
+		asked++
+		equal(t, "version when it is said", count(t, s, "SELECT value FROM credproxy.meta WHERE name = 'schema_version'"), 1)
+		return refused
+	}}
+	if _, err := Open(testContext(t), cfg); !errors.Is(err, refused) {
+		t.Errorf("open gave %v", err)
+	}
+	equal(t, "version after a refusal", count(t, s, "SELECT value FROM credproxy.meta WHERE name = 'schema_version'"), 1)
+	refused = nil
+	openStore(t, cfg)
+	equal(t, "version", count(t, s, "SELECT value FROM credproxy.meta WHERE name = 'schema_version'"), len(migrations))
+	openStore(t, cfg)
+	equal(t, "times it was said", asked, 2)
+	sql(t, s, "UPDATE credproxy.meta SET value = 99 WHERE name = 'schema_version'")
+	if _, err := Open(testContext(t), cfg); !errors.Is(err, ErrNewerSchema) || asked != 2 {
+		t.Errorf("open of newer tables gave %v, said %d times", err, asked)
 	}
 }

@@ -35,6 +35,8 @@ type Config struct {
 	Source string
 	// Signing authenticates payloads of DUMP.
 	Signing Signing
+	// BeforeMigrate, if set, is called before tables of an older version are changed; its error keeps them as they are.
+	BeforeMigrate func(context.Context) error
 }
 
 // Store is the durable side. All methods are safe for concurrent use. An error for which Temporary is true left nothing
@@ -48,6 +50,8 @@ type Store struct {
 	order   order
 	source  *source // nil: there is none
 	signer  *signer // nil: payloads are stored as they are
+
+	beforeMigrate func(context.Context) error // nil: nothing is to be done
 
 	purging sync.Mutex // held by Purge all along; it protects purged and is not taken by anybody else
 	purged  int64      // the key that Purge looked at last
@@ -79,6 +83,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func (s *Store) prepare(ctx context.Context, cfg Config) error {
+	s.beforeMigrate = cfg.BeforeMigrate
 	if err := s.migrate(ctx, migrations); err != nil {
 		return err
 	}
