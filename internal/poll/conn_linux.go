@@ -95,7 +95,20 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// IsClosed reports whether Close was called.
+// Release closes this process's descriptor and leaves the connection alone: another process goes on with it.
+func (c *Conn) Release() {
+	c.closing.Do(func() {
+		close(c.closed)
+		if c.use() {
+			c.p.ignore(c) // the socket outlives the descriptor, and would go on reporting
+			c.unuse()
+		}
+		c.unuse()
+		c.p.Kick(c)
+	})
+}
+
+// IsClosed reports whether Close or Release was called.
 func (c *Conn) IsClosed() bool {
 	select {
 	case <-c.closed:

@@ -116,6 +116,11 @@ func (p *Poller) watchWrites(c *Conn) error {
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.epfd, syscall.EPOLL_CTL_MOD, c.fd, &ev))
 }
 
+// ignore ends the reports about a socket.
+func (p *Poller) ignore(c *Conn) {
+	_ = syscall.EpollCtl(p.epfd, syscall.EPOLL_CTL_DEL, c.fd, nil) // it is there
+}
+
 func (p *Poller) forget(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -3,7 +3,6 @@ package resp
 import (
 	"io"
 	"os"
-	"sync"
 	"syscall"
 )
 
@@ -11,9 +10,6 @@ const (
 	socketChunk = 16 << 10 // first buffer of a socket's bytes, shared by all that have none (Redis reads as much)
 	plainChunk  = 4 << 10  // the same for a connection that is not a socket; it is kept while the client idles
 )
-
-// chunks lends buffers to the connections that hold unjudged bytes. An idle connection holds none.
-var chunks = sync.Pool{New: func() any { return new([socketChunk]byte) }}
 
 // fill appends bytes of the client to buf; it blocks until there are some. Errors are those of the connection, io.EOF at
 // its end.
@@ -77,8 +73,9 @@ func (c *Conn) makeRoom() {
 	if need := c.scan.missing(len(c.buf) - c.done); need > 0 {
 		size = min(size, len(c.buf)+need) // the end of this argument: no room is left over
 	}
-	grown := make([]byte, len(c.buf), size)
+	grown := newBuffer(size)[:len(c.buf)]
 	copy(grown, c.buf)
+	giveBack(c.buf)
 	c.buf = grown
 }
 
@@ -88,13 +85,15 @@ func (c *Conn) emptyBuffer() {
 	if c.raw != nil {
 		first = socketChunk
 	}
+	switch {
+	case c.parted:
+		first = hugeChunk
+	case c.wide:
+		first = wideChunk
+	}
 	if cap(c.buf) != first {
 		c.dropBuffer()
-		if c.raw != nil {
-			c.buf = chunks.Get().(*[socketChunk]byte)[:]
-		} else {
-			c.buf = make([]byte, first)
-		}
+		c.buf = newBuffer(first)
 	}
 	c.buf = c.buf[:0]
 	c.off, c.ready, c.done = 0, 0, 0
@@ -102,9 +101,7 @@ func (c *Conn) emptyBuffer() {
 
 // dropBuffer gives the empty buffer away.
 func (c *Conn) dropBuffer() {
-	if c.raw != nil && cap(c.buf) == socketChunk {
-		chunks.Put((*[socketChunk]byte)(c.buf[:socketChunk]))
-	}
+	giveBack(c.buf)
 	c.buf = nil
 	c.off, c.ready, c.done = 0, 0, 0
 }

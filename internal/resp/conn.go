@@ -51,6 +51,7 @@ type Conn struct {
 	// them, buf[done:] is under scan.
 	buf              []byte
 	off, ready, done int
+	wide             bool // its last command was larger than socketChunk: it reads the next one in one go
 	scan             scanner
 	out              []byte // rewritten inline commands, handed over before buf[off:ready]
 	pace             pacer
@@ -59,6 +60,11 @@ type Conn struct {
 	reader           trimmer
 	readErr          error // how the client's stream ended
 
+	// Large commands: they are taken; redcon has been given a stand-in; its command is being taken in parts; it is to be collected.
+	takesLarge, standing, parted, declined bool
+
+	halter   Halter                        // nil: nobody holds the client
+	peer     net.Addr                      // the client's address, where the socket does not know it; nil: it does
 	ride     func() (rode bool, err error) // lends the connection out; nil: never
 	try      TrySocket                     // nc, when it can be lent out
 	pull     func(fd uintptr) bool         // readSocket, as a value made once
@@ -116,6 +122,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 			}
 			return n, nil
 		}
+		if err := c.halt(); err != nil {
+			return 0, err
+		}
 		c.gather(len(p))
 		switch {
 		case len(c.out) > 0 || c.ready > c.off:
@@ -123,12 +132,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 			err := c.refuse()
 			c.Flush()
 			return 0, err
+		case c.isLarge():
+			c.out, c.standing = []byte(standIn), true
 		case c.readErr != nil:
 			c.Flush() // a client that has only closed its side still reads
 			return 0, c.readErr
 		default:
 			c.rest()
-			if err := c.await(); err != nil {
+			if err := c.await(); err != nil && !c.nudged(err) {
 				return 0, err
 			}
 		}
@@ -210,6 +221,7 @@ func (c *Conn) rewrite(n, room int) bool {
 
 // count notes a command.
 func (c *Conn) count() {
+	c.declined = false
 	c.pace.command()
 	if c.served.Load() < 2 {
 		c.served.Add(1)
@@ -286,6 +298,11 @@ func (c *Conn) NetConn() net.Conn { return c.nc }
 func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
 
 // RemoteAddr returns the client's address.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.peer != nil {
+		return c.peer
+	}
+	return c.nc.RemoteAddr()
+}
 
 var _ net.Conn = (*Conn)(nil)

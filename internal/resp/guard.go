@@ -39,6 +39,7 @@ type scanner struct {
 	left int    // arguments still to come
 	body int    // bytes of the argument at pos, with its line end; 0: its header is not judged yet
 	http bool   // the first argument is what a browser would send
+	gone int64  // bytes of the frame that were cut off: see cut
 	text string // broken: the error to send, empty to close without a word
 }
 
@@ -134,7 +135,7 @@ func (s *scanner) bulk(b []byte, lim *Limits, authed bool) verdict {
 		return s.fail(errBulkLength)
 	case n > lim.PreAuthBulk && !authed:
 		return s.fail(errPreAuthBulk)
-	case int64(s.pos)+n+2 > lim.MaxQuery:
+	case s.gone+int64(s.pos)+n+2 > lim.MaxQuery:
 		return s.fail("") // Redis closes a client that is over its query buffer limit without a word
 	}
 	s.body = int(n) + 2

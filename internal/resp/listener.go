@@ -51,6 +51,7 @@ type Listener struct {
 	closing  sync.Once
 	closeErr error
 	debts    *Debts // of connections that came to little
+	halted   atomic.Pointer[halting]
 
 	// What follows belongs to Accept.
 	line     line
@@ -79,6 +80,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	l.spare.keep()
 	delay := minAcceptDelay
 	for {
+		l.rest()
+		if l.isClosed() { // clients who wait now may be another process's
+			return nil, l.ended()
+		}
 		c, err := l.accept()
 		switch {
 		case err == nil && c != nil:
@@ -87,9 +92,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			delay = minAcceptDelay
 			continue
 		case errors.Is(err, net.ErrClosed) || l.isClosed():
-			l.line.closeAll()
-			l.spare.release()
-			return nil, net.ErrClosed
+			return nil, l.ended()
 		}
 		if l.cfg.OnAcceptError != nil {
 			l.cfg.OnAcceptError(err)
@@ -103,6 +106,12 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+func (l *Listener) ended() error {
+	l.line.closeAll()
+	l.spare.release()
+	return net.ErrClosed
+}
+
 // accept returns a client whose turn it is, nil if there is none at the moment.
 func (l *Listener) accept() (*Conn, error) {
 	if c := l.seat(); c != nil {
@@ -111,6 +120,7 @@ func (l *Listener) accept() (*Conn, error) {
 	l.awake()
 	nc, err := l.ln.Accept()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		l.disarm()
 		return nil, nil
 	}
 	if err != nil {
@@ -144,6 +154,11 @@ func (l *Listener) admit(nc net.Conn) *Conn {
 	if l.cfg.TLS != nil {
 		c.encrypt(l.cfg.TLS)
 	}
+	l.configure(c)
+	return c
+}
+
+func (l *Listener) configure(c *Conn) {
 	c.IdleTimeout, c.AuthTimeout = l.cfg.IdleTimeout, l.cfg.AuthTimeout
 	if l.cfg.HandshakeTimeout != 0 {
 		c.handshakeTimeout = l.cfg.HandshakeTimeout
@@ -151,7 +166,6 @@ func (l *Listener) admit(nc net.Conn) *Conn {
 	if l.cfg.WriteTimeout != 0 {
 		c.WriteTimeout = max(0, l.cfg.WriteTimeout)
 	}
-	return c
 }
 
 // refuse closes a client, and tells it why without making the accept loop wait (a TLS handshake comes first). A crowd

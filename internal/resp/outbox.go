@@ -13,8 +13,8 @@ import (
 // bounds, and the next commands are read. A client beyond the bounds has to read before it is served again.
 const (
 	// maxUnsent is how much is kept for one client, maxUnsentAll for all of the process, in bytes.
-	maxUnsent    = 16 << 20
-	maxUnsentAll = 24 << 20
+	maxUnsent    = 8 << 20
+	maxUnsentAll = 16 << 20
 	unsentChunk  = 64 << 10
 )
 

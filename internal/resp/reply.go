@@ -47,6 +47,13 @@ type Framer struct {
 	open    bool // the reply's own type byte was seen (what comes before it are attributes)
 }
 
+// Between reports whether the last reply was completed and nothing of the next one was consumed.
+func (f *Framer) Between() bool { return f.pending == 0 && f.state != failed }
+
+// Whole returns the length of the reply at the start of b if it has no elements inside and all of it is there, 0 for anything else. A
+// Framer that is Between replies takes it for the same; it need not be told.
+func Whole(b []byte) int { return wholeElement(b) }
+
 // Next consumes n bytes of b, n <= len(b). done: these bytes, with those consumed by earlier calls, complete one reply,
 // and the next call begins another. Not done: n == len(b), more bytes are needed. The only error is ErrReply; it
 // stays, and n then says nothing.

@@ -15,7 +15,7 @@ type TrySocket interface {
 }
 
 // maxRide is from how many missing bytes on a command is the goroutine's, in bytes: large ones are copied and waited for there.
-const maxRide = 32 << 10
+const maxRide = 96 << 10
 
 // Ride lends the connection out instead of waiting for bytes. f returns false when it does not want it, and otherwise when
 // the connection is the goroutine's again; its error ends the Read as one of the network's would. Set before the first Read.
@@ -55,6 +55,7 @@ func (c *Conn) Next() ([]byte, Find) {
 	case command:
 		c.done += n
 		c.off, c.ready = c.done, c.done
+		c.wide = n > socketChunk
 		c.count()
 		return c.buf[from:c.done:c.done], Command
 	case more:
