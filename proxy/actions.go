@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,11 @@ func (s *Server) Restore(ctx context.Context, names []string) (int64, error) {
 
 // Check samples memory, enforces the policy and returns how many sessions it evicted.
 func (s *Server) Check(ctx context.Context) (int64, error) {
+	done, err := s.act()
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	before := s.stats.inactivity.Load()
@@ -38,6 +44,11 @@ func (s *Server) Check(ctx context.Context) (int64, error) {
 
 // Sync waits until everything that is unsaved now is in Postgres and returns how many keys were saved.
 func (s *Server) Sync(ctx context.Context) (int64, error) {
+	done, err := s.act()
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	n, err := s.saver.sync(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%d keys are not in Postgres yet: %w", s.saver.queue.keys.Load(), err)
@@ -45,20 +56,46 @@ func (s *Server) Sync(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// Pin makes the policy leave a session alone, or lets it be evicted again.
+// Pin makes the policy leave a session alone, or lets it be evicted again. Postgres notes it first, so that it outlives the process.
 func (s *Server) Pin(name string, on bool) error {
 	id, err := s.sessions.resolve(name)
 	if err != nil {
 		return err
 	}
-	r := s.add(id, session.Heat{LastAccess: nowMilli()})
-	r.sh.Lock()
-	r.it.Value.pinned = on
-	r.sh.Unlock()
+	ctx, cancel := context.WithTimeout(s.base, controlTimeout)
+	defer cancel()
+	if err := s.store.Pin(ctx, id, on); err != nil {
+		return err
+	}
+	s.setPinned(id, session.Heat{LastAccess: nowMilli()}, on)
 	return nil
 }
 
-// Pause stops eviction until Resume.
+func (s *Server) setPinned(id session.ID, heat session.Heat, on bool) {
+	r := s.add(id, heat)
+	r.sh.Lock()
+	r.it.Value.pinned = on
+	r.sh.Unlock()
+}
+
+// recoverPins pins what an earlier process had pinned. Called before clients are served.
+func (s *Server) recoverPins(ctx context.Context) error {
+	list, err := s.store.Pins(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if !s.configured(list[i].Session.Keyspace) {
+			continue
+		}
+		heat := list[i].Heat
+		heat.LastAccess = cmp.Or(heat.LastAccess, nowMilli())
+		s.setPinned(list[i].Session, heat, true)
+	}
+	return nil
+}
+
+// Pause stops eviction until Resume or the end of the process: one that is forgotten must not fill Redis after the next restart, too.
 func (s *Server) Pause() {
 	s.policy.paused.Store(true)
 	s.log.Warn("eviction is paused")
@@ -73,6 +110,11 @@ func (s *Server) Resume() {
 
 // eachSession resolves names and runs f for each; it returns how many succeeded, and what went wrong with the others.
 func (s *Server) eachSession(ctx context.Context, names []string, f func(ctx context.Context, id session.ID) error) (int64, error) {
+	done, err := s.act()
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	n := int64(0)
 	var problems []string
 	for _, text := range names {
@@ -124,7 +166,7 @@ func (s *Server) evictNow(ctx context.Context, id session.ID) error {
 	if st == evicted {
 		return nil
 	}
-	n, _, err := s.evictor.evict(ctx, []ref{r})
+	n, _, err := s.evictor.evict(ctx, []ref{r}, byHand)
 	s.stats.commanded.Add(int64(n))
 	if n == 1 {
 		return nil
@@ -135,7 +177,7 @@ func (s *Server) evictNow(ctx context.Context, id session.ID) error {
 func (s *Server) restoreNow(ctx context.Context, id session.ID) error {
 	identity := []byte(s.sessions.identityOf(id))
 	for range staleRetries {
-		r, err := s.enter(ctx, identity, nil, s.runs.Current())
+		r, err := s.enter(ctx, identity, nil, s.runs.Current(), nil)
 		if err == nil {
 			r.leave()
 			return nil

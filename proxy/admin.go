@@ -24,10 +24,11 @@ func adminTable() []adminCommand {
 	return []adminCommand{
 		{"MEMORY", "memory used by Redis against the budget", 0, 0, false, (*client).adminMemory},
 		{"STATS", "counters of the proxy", 0, 0, false, (*client).adminStats},
-		{"SESSIONS [ORDER lru|hits|bytes] [COUNT n]", "the first sessions in an order", 0, 4, false, (*client).adminSessions},
+		{"SESSIONS [ORDER lru|recent|hits|bytes] [COUNT n] [MATCH text] [STATE name]", "the first sessions in an order", 0, 8, false, (*client).adminSessions},
 		{"SESSION id", "one session, and why it would or would not be evicted", 1, 1, false, (*client).adminSession},
 		{"EVICT id...", "take sessions out of Redis now", 1, -1, true, (*client).adminEvict},
 		{"RESTORE id...", "bring sessions into Redis now", 1, -1, true, (*client).adminRestore},
+		{"SLOWLOG [GET [n]|LEN|RESET]", "commands that waited long for their session", 0, 2, false, (*client).adminSlowLog},
 		{"CHECK", "sample memory and enforce the policy now", 0, 0, true, (*client).adminCheck},
 		{"SYNC", "wait until everything is in Postgres", 0, 0, true, (*client).adminSync},
 		{"TRACK id [bytes]", "count an access to a session", 1, 2, true, (*client).adminTrack},

@@ -2,53 +2,68 @@ package proxy
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
 	"credproxy/internal/resp"
 	"credproxy/internal/session"
-	"credproxy/lru"
 )
 
+// adminSessions lists sessions. Chosen by MATCH or STATE they are 1000 at most, as on the dashboard.
 func (c *client) adminSessions(args []string) {
-	order, count := lru.LeastRecent, defaultSessions
+	q, refusal := sessionQuery(args)
+	if refusal != "" {
+		c.emit(errorReply(nil, refusal))
+		return
+	}
+	var list []SessionInfo
+	if q.Search == "" && q.State == "" {
+		for _, st := range c.s.sessions.table.Top(nil, q.Limit, sessionOrder(q.Order)) {
+			list = append(list, c.s.describe(&st))
+		}
+	} else if q.Limit > 0 {
+		list, _ = c.s.Sessions(q)
+	}
+	b := resp.AppendArray(nil, len(list))
+	for i := range list {
+		b = appendPairs(b, c.ident.Proto, list[i].pairs())
+	}
+	c.emit(b)
+}
+
+var listOrders = []string{"lru", "recent", "hits", "bytes"}
+
+// sessionQuery reads the arguments of SESSIONS; refusal is what to answer when they make no sense.
+func sessionQuery(args []string) (q SessionQuery, refusal string) {
+	q = SessionQuery{Order: "lru", Limit: defaultSessions}
 	for ; len(args) >= 2; args = args[2:] {
+		value := args[1]
 		switch strings.ToUpper(args[0]) {
 		case "ORDER":
-			switch strings.ToLower(args[1]) {
-			case "lru":
-				order = lru.LeastRecent
-			case "hits":
-				order = lru.MostHits
-			case "bytes":
-				order = lru.MostBytes
-			default:
-				c.emit(errorReply(nil, "ERR ORDER must be lru, hits or bytes"))
-				return
+			if q.Order = strings.ToLower(value); !slices.Contains(listOrders, q.Order) {
+				return q, "ERR ORDER must be lru, recent, hits or bytes"
 			}
 		case "COUNT":
-			n, err := strconv.Atoi(args[1])
+			n, err := strconv.Atoi(value)
 			if err != nil || n < 0 {
-				c.emit(errorReply(nil, textNotInteger))
-				return
+				return q, textNotInteger
 			}
-			count = min(n, maxSessions)
+			q.Limit = min(n, maxSessions)
+		case "MATCH":
+			q.Search = value
+		case "STATE":
+			if q.State = strings.ToLower(value); !slices.Contains(stateNames[:], q.State) {
+				return q, "ERR STATE must be " + strings.Join(stateNames[:], ", ")
+			}
 		default:
-			c.emit(errorReply(nil, textSyntax))
-			return
+			return q, textSyntax
 		}
 	}
 	if len(args) > 0 {
-		c.emit(errorReply(nil, textSyntax))
-		return
+		return q, textSyntax
 	}
-	list := c.s.sessions.table.Top(nil, count, order)
-	b := resp.AppendArray(nil, len(list))
-	for i := range list {
-		info := c.s.describe(&list[i])
-		b = appendPairs(b, c.ident.Proto, info.pairs())
-	}
-	c.emit(b)
+	return q, ""
 }
 
 func (c *client) adminSession(args []string) {
@@ -62,18 +77,6 @@ func (c *client) adminSession(args []string) {
 		pairs = append(pairs, pair{"keys", info.Keys})
 	}
 	c.emit(appendPairs(nil, c.ident.Proto, append(pairs, pair{"eviction", info.Eviction})))
-}
-
-func explain(st state, obstacle string) string {
-	switch {
-	case st == evicted:
-		return "evicted: all of its keys are in Postgres, the next command on it restores them"
-	case st == unknown:
-		return "unknown: nothing has touched it in this run of Redis, the next command on it looks in Postgres"
-	case obstacle != "":
-		return "would not be evicted now: " + obstacle
-	}
-	return "would be evicted when memory is over the threshold and it is the next in the order of memory.policy, or when it is idle for inactivity_ttl"
 }
 
 // countKeys counts a session's keys: those stored, and those not saved yet.

@@ -76,7 +76,9 @@ func TestAdminErrors(t *testing.T) {
 		{"NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CREDPROXY HELP.\r\n"},
 		{"EVICT", "-ERR wrong number of arguments: CREDPROXY EVICT id...\r\n"},
 		{"STATS now", "-ERR wrong number of arguments: CREDPROXY STATS\r\n"},
-		{"SESSIONS ORDER age", "-ERR ORDER must be lru, hits or bytes\r\n"},
+		{"SESSIONS ORDER age", "-ERR ORDER must be lru, recent, hits or bytes\r\n"},
+		{"SESSIONS STATE gone", "-ERR STATE must be unknown, loading, resident, evicting, evicted\r\n"},
+		{"SESSIONS MATCH no-such-session", "*0\r\n"},
 		{"SESSIONS COUNT x", "-ERR value is not an integer or out of range\r\n"},
 		{"SESSIONS COUNT", "-ERR syntax error\r\n"},
 		{"SESSION nobody", "-ERR session \"nobody\" is not known: name it keyspace/id\r\n"},
@@ -102,9 +104,9 @@ func TestBusySessionsAreNotEvicted(t *testing.T) {
 		why        string
 	}{
 		{"pinned", [][]string{{"CREDPROXY", "PIN", "any/pinned"}}, [][]string{{"CREDPROXY", "UNPIN", "any/pinned"}}, "it is pinned"},
-		{"watched", [][]string{{"WATCH", "s:watched:k"}}, [][]string{{"UNWATCH"}}, "are using it"},
-		{"queued", [][]string{{"MULTI"}, {"GET", "s:queued:k"}}, [][]string{{"EXEC"}}, "are using it"},
-		{"discarded", [][]string{{"MULTI"}, {"SET", "s:discarded:k", "x"}}, [][]string{{"DISCARD"}}, "are using it"},
+		{"watched", [][]string{{"WATCH", "s:watched:k"}}, [][]string{{"UNWATCH"}}, "it is in use: 1 key watched (WATCH)"},
+		{"queued", [][]string{{"MULTI"}, {"GET", "s:queued:k"}}, [][]string{{"EXEC"}}, "it is in use: 1 command in an open transaction (MULTI)"},
+		{"discarded", [][]string{{"MULTI"}, {"SET", "s:discarded:k", "x"}}, [][]string{{"DISCARD"}}, "it is in use: 1 command in an open transaction (MULTI)"},
 	} {
 		t.Run(test.id, func(t *testing.T) {
 			t.Parallel()
@@ -142,7 +144,7 @@ func TestBlockedClientKeepsItsSession(t *testing.T) {
 	blocked := e.wire()
 	blocked.send("BLPOP", "s:b:list", "0")
 	testenv.Eventually(t, wirePatience, "session in use", func() bool {
-		return strings.Contains(fmt.Sprint(e.sessionInfo("any/b", "eviction")), "are using it")
+		return strings.Contains(fmt.Sprint(e.sessionInfo("any/b", "eviction")), "it is in use: 1 command that blocks")
 	})
 	c.wantPrefix("-ERR 0 of 1 done; session \"any/b\": ", "CREDPROXY", "EVICT", "any/b")
 	must(t, blocked.nc.Close())

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"time"
 
 	"credproxy/keyspace"
 	"credproxy/proxy/upstream"
@@ -149,7 +150,7 @@ func (c *client) tryTouch(t touch) (bool, error) {
 		return true, nil
 	}
 	c.idBuf = identity
-	if t.ref, ok = c.s.sessions.tryEnter(identity, c.g.conn.Run(), c.now); ok {
+	if t.ref, ok = c.s.sessions.tryEnter(c.g.latest(), identity, c.g.conn.Run(), c.now); ok {
 		c.g.touches = append(c.g.touches, t)
 	}
 	return ok, nil
@@ -160,10 +161,18 @@ const staleRetries = 5
 
 // touchSlowly passes gates that have to be waited for.
 func (c *client) touchSlowly(cmd *keyspace.Command, keys []keyspace.KeyArg, args [][]byte, db int) error {
+	w := &waited{began: time.Now()}
+	err := c.waitAtGates(cmd, keys, args, db, w)
+	c.noteWait(w, cmd, err != nil)
+	return err
+}
+
+func (c *client) waitAtGates(cmd *keyspace.Command, keys []keyspace.KeyArg, args [][]byte, db int, w *waited) error {
 	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
 	defer cancel()
 	if c.s.saver.crowded() && c.writesSession(keys, args, db) {
-		if err := c.s.saver.room(ctx); err != nil {
+		err := c.s.saver.room(ctx)
+		if w.parts[WaitUnsaved] += time.Since(w.began); err != nil {
 			return err
 		}
 	}
@@ -180,7 +189,7 @@ func (c *client) touchSlowly(cmd *keyspace.Command, keys []keyspace.KeyArg, args
 			}
 			c.idBuf = identity
 			var err error
-			if t.ref, err = c.s.enter(ctx, identity, t.key, c.g.conn.Run()); err == nil {
+			if t.ref, err = c.s.enter(ctx, identity, t.key, c.g.conn.Run(), w); err == nil {
 				c.g.touches = append(c.g.touches, t)
 			}
 			return err == nil, err
@@ -200,9 +209,10 @@ func (c *client) touchSlowly(cmd *keyspace.Command, keys []keyspace.KeyArg, args
 
 // undo leaves the sessions of the touches from index from on.
 func (c *client) undo(from int) {
-	for _, t := range c.g.touches[from:] {
-		t.ref.leave()
+	for i := range c.g.touches[from:] {
+		c.g.touches[from+i].ref.leave()
 	}
+	clear(c.g.touches[from:])
 	c.g.touches = c.g.touches[:from]
 }
 
@@ -213,7 +223,7 @@ func (c *client) beginWrites(e *entry) {
 		if t.access == keyspace.Read {
 			continue
 		}
-		t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver.newGen)
+		t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver)
 		if t.access == keyspace.Remove && t.ref.isAway() {
 			t.access = keyspace.Write // nothing in Postgres to remove ahead (O2)
 		}

@@ -74,6 +74,9 @@ func (a *adopter) plan(ctx context.Context) error {
 		return err
 	}
 	for _, db := range dbs {
+		if err := a.s.meta.adoptFormat(ctx, db); err != nil {
+			return fmt.Errorf("take over the metadata of database %d: %w", db, err)
+		}
 		id, err := a.s.control.db(db).Get(ctx, adoptedKey).Result()
 		if err != nil && err != redis.Nil {
 			return fmt.Errorf("read adoption state of database %d: %w", db, err)
@@ -141,13 +144,11 @@ func (a *adopter) scan(ctx context.Context, db int) error {
 		if err != nil {
 			return fmt.Errorf("scan Redis: %w", err)
 		}
-		for _, key := range keys {
-			n, err := a.adopt(ctx, db, key)
-			if err != nil {
-				return fmt.Errorf("adopt key %q: %w", key, err)
-			}
-			found += n
+		n, err := a.page(ctx, db, keys)
+		if err != nil {
+			return err
 		}
+		found += n
 		a.keys.Add(int64(len(keys)))
 		a.report()
 		if cursor = next; cursor == 0 {
@@ -156,6 +157,10 @@ func (a *adopter) scan(ctx context.Context, db int) error {
 		if err := a.breathe(ctx); err != nil {
 			return err
 		}
+	}
+	a.rank(db)
+	if err := a.s.meta.flush(ctx, 0); err != nil {
+		return fmt.Errorf("note how old the sessions are: %w", err)
 	}
 	if _, err := a.s.saver.sync(ctx); err != nil {
 		return fmt.Errorf("save adopted keys: %w", err)
@@ -197,25 +202,43 @@ func (a *adopter) breathe(ctx context.Context) error {
 	}
 }
 
-// adopt makes a session's key dirty and its session resident; it returns 1 for a key of a session. A session that is resident
-// is not touched: that the proxy was started is no access.
-func (a *adopter) adopt(ctx context.Context, db int, key string) (int, error) {
-	identity, ok := a.s.sessions.match(nil, db, []byte(key))
-	if !ok {
-		return 0, nil
+// page adopts the keys of a page of the scan, and returns how many are of a session.
+func (a *adopter) page(ctx context.Context, db int, keys []string) (found int, err error) {
+	var mine []string
+	var identities [][]byte
+	for _, key := range keys {
+		if identity, ok := a.s.sessions.match(nil, db, []byte(key)); ok {
+			mine, identities = append(mine, key), append(identities, identity)
+		}
 	}
-	w := writeScope{key: []byte(key)}
-	if a.s.dirtyIfResident(identity, w) {
-		return 1, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.s.cfg.Sync.Wait)
-	defer cancel()
-	r, err := a.s.enter(ctx, identity, nil, a.s.runs.Current())
+	used, err := a.lastUses(ctx, db, mine) // before the saver reads the keys, which Redis takes for a use
 	if err != nil {
 		return 0, err
 	}
+	for i, key := range mine {
+		if err := a.adopt(ctx, identities[i], key, used[i]); err != nil {
+			return 0, fmt.Errorf("adopt key %q: %w", key, err)
+		}
+	}
+	return len(mine), nil
+}
+
+// adopt makes a session's key dirty and its session resident. A session that is resident is not touched: that the proxy was
+// started is no access.
+func (a *adopter) adopt(ctx context.Context, identity []byte, key string, used int64) error {
+	w := writeScope{key: []byte(key)}
+	a.age(identity, used)
+	if a.s.dirtyIfResident(identity, w) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.s.cfg.Sync.Wait)
+	defer cancel()
+	r, err := a.enter(ctx, identity)
+	if err != nil {
+		return err
+	}
 	a.s.sessions.endWrite(r, w, &a.s.saver.queue)
-	return 1, nil
+	return nil
 }
 
 // dirtyIfResident makes a key dirty if its session is resident in the current run of Redis.

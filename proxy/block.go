@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"credproxy/internal/resp"
@@ -32,6 +33,9 @@ func (c *client) block(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	}
 	c.g.entries = append(c.g.entries, e)
 	defer c.g.reset()
+	held := slices.Clone(c.g.touches) // the group forgets them when it is reset
+	keepBusy(held, holdBlocked, 1)
+	defer keepBusy(held, holdBlocked, -1)
 	if c.relaying() {
 		c.sendRelayed(c.waitUnlessGone)
 		return

@@ -56,6 +56,8 @@ type client struct {
 	subs     atomic.Int64 // channels and patterns subscribed to; written by the push handler
 	shards   atomic.Int64 // shard channels
 
+	pipe *pipe // carries its bytes to the process that has taken it over; nil: none has, or has got the socket
+
 	capture *[]byte // where replies go instead of to the client; nil: to the client
 
 	last        atomic.Pointer[keyspace.Command] // the latest command
@@ -88,7 +90,7 @@ const maxKeptOut = 16 << 10
 
 // accept makes a client of a connection.
 func (s *Server) accept(rc redcon.Conn) bool {
-	conn, ok := rc.NetConn().(*resp.Conn)
+	conn, before, ok := guardOf(rc.NetConn())
 	if !ok || s.closing.Load() {
 		return false
 	}
@@ -99,7 +101,13 @@ func (s *Server) accept(rc redcon.Conn) bool {
 	c.authed = !s.needsAuth()
 	c.conn.SetAuthenticated(c.authed)
 	c.info = clientInfo{proto: 2, multi: -1, user: defaultUser, lastAt: c.created}
+	if before != nil && !c.inherit(before) {
+		c.cancel()
+		return false
+	}
 	rc.SetContext(c)
+	c.conn.SetHalter(c)
+	c.conn.TakeLarge()
 	c.takeSeat()
 	if !s.clients.add(c) {
 		c.cancel()
@@ -136,7 +144,11 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 		}
 	}()
 	c.begin()
-	c.exec(first.Args, first.Raw)
+	if l := c.conn.Large(); l != nil {
+		c.execLarge(l)
+	} else {
+		c.exec(first.Args, first.Raw)
+	}
 	for _, cmd := range rc.ReadPipeline() {
 		if c.quit {
 			break

@@ -24,8 +24,10 @@ func (cs *clients) add(c *client) bool {
 	if cs.closed {
 		return false
 	}
-	cs.next++
-	c.id = cs.next
+	if c.id == 0 { // the client is new, not one of the process before
+		cs.next++
+		c.id = cs.next
+	}
 	cs.all[c.id] = c
 	cs.wg.Add(1)
 	return true

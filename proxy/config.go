@@ -44,8 +44,9 @@ type Config struct {
 	Flush      FlushPolicy
 	Deny       []string // commands refused to clients: "SHUTDOWN", "CONFIG SET"; case does not matter
 	Exposure   Exposure
-	Signed     bool   // the store gives back only payloads of DUMP that it has authenticated
-	Version    string // shown in INFO and STATS
+	SlowWait   time.Duration // commands that wait this long for their session go into the slow log; 0: none do
+	Signed     bool          // the store gives back only payloads of DUMP that it has authenticated
+	Version    string        // shown in INFO and STATS
 	Logger     hclog.Logger
 	Observe    Observer
 	// ReadConfig reads the configuration anew for CREDPROXY RELOAD; nil: there is none to read.
@@ -107,6 +108,16 @@ type MemoryConfig struct {
 	Policy        lru.Policy    // the order of eviction; "": lru.LRU
 	CheckInterval time.Duration // between two samples of used memory
 	InactivityTTL time.Duration // sessions idle for longer leave Redis; 0: never
+	MinIdle       time.Duration // sessions used less than this ago are never evicted; 0: any may be
+	// Keyspaces by name are what holds for their sessions instead of the two durations above. Those that are absent have no
+	// budget of their own.
+	Keyspaces map[string]KeyspaceMemory
+}
+
+// KeyspaceMemory is the memory policy of one keyspace.
+type KeyspaceMemory struct {
+	Max                    int64 // bytes, by estimate, that its resident sessions may take, with the percentages of the whole; 0: no budget of its own
+	InactivityTTL, MinIdle time.Duration
 }
 
 // SyncConfig is how changes reach Postgres and how long commands wait for it.
@@ -124,7 +135,7 @@ type SyncConfig struct {
 func DefaultDeny() []string {
 	return []string{
 		"SHUTDOWN", "DEBUG", "CONFIG SET", "CONFIG REWRITE", "CONFIG RESETSTAT", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC",
-		"PSYNC", "REPLCONF", "MIGRATE", "RESTORE", "RESTORE-ASKING", "MODULE", "CLUSTER", "ACL SETUSER", "ACL DELUSER",
+		"PSYNC", "REPLCONF", "MIGRATE", "RESTORE", "RESTORE-ASKING", "MODULE LOAD", "MODULE LOADEX", "MODULE UNLOAD", "CLUSTER", "ACL SETUSER", "ACL DELUSER",
 		"ACL LOAD", "ACL SAVE", "MONITOR", "SAVE", "BGREWRITEAOF", "PFDEBUG", "PFSELFTEST", "CLIENT PAUSE", "FUNCTION RESTORE",
 	}
 }

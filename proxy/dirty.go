@@ -8,6 +8,7 @@ import (
 
 // dirtyKey says what of a key has changed in Redis since it was last saved.
 type dirtyKey struct {
+	name   string
 	whole  bool                // all of it may have
 	fields map[string]struct{} // only these fields of a hash have; empty and not whole: only the expiry has
 }
@@ -34,33 +35,40 @@ type writeScope struct {
 
 // beginWrite returns the generation with which the key must be marked in Redis before the write runs, "" if a mark is
 // known to be there, or none is needed (O2).
-func (s *sessions) beginWrite(r ref, key []byte, newGen func() string) string {
+func (s *sessions) beginWrite(r ref, key []byte, v *saver) string {
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	if r.it.Value.away {
 		return ""
 	}
 	d := r.it.Value.detailLocked()
+	if d.isSettled(key) {
+		return ""
+	}
 	if m := d.marks[string(key)]; m != nil {
 		if m.sure {
 			return ""
 		}
 		if m.doubt {
 			// Not under the old generation: a removal that is still on its way would take the new mark too.
-			m.gen, m.doubt = newGen(), false
+			m.gen, m.doubt = v.newGen(), false
 		}
 		return m.gen // another client's mark is on its way on another connection: ours may be faster
 	}
 	if d.marks == nil {
 		d.marks = map[string]*mark{}
 	}
-	m := &mark{gen: newGen()}
+	m := &mark{gen: v.newGen()}
 	d.marks[string(key)] = m
 	return m.gen
 }
 
+// isSettled reports that one more write to key changes nothing in the session's record.
+func (d *detail) isSettled(key []byte) bool { return len(key) > 0 && d.settled == string(key) }
+
 // doubtLocked says of all marks that they may be gone from Redis.
 func (d *detail) doubtLocked() {
+	d.settled = ""
 	for _, m := range d.marks {
 		m.sure, m.doubt = false, true
 	}
@@ -102,18 +110,26 @@ func (s *sessions) dirtyLocked(r ref, w writeScope, q *saveQueue) uint64 {
 		return 0
 	}
 	d.dirtySeq = q.seq.Add(1) // of all sessions together: it goes on where a dropped detail had stopped
-	q.oldest.CompareAndSwap(0, time.Now().UnixMilli())
+	if q.oldest.Load() == 0 {
+		q.oldest.CompareAndSwap(0, time.Now().UnixMilli())
+	}
+	q.addLocked(r)
+	if d.isSettled(w.key) {
+		return d.dirtySeq
+	}
 	if d.dirty == nil {
 		d.dirty = map[string]*dirtyKey{}
 	}
 	k := d.dirty[string(w.key)]
 	if k == nil {
-		k = &dirtyKey{}
-		d.dirty[string(w.key)] = k
+		k = &dirtyKey{name: string(w.key)}
+		d.dirty[k.name] = k
 		q.keys.Add(1)
 	}
 	k.add(w)
-	q.addLocked(r)
+	if m := d.marks[k.name]; k.whole && m != nil && m.sure {
+		d.settled = k.name
+	}
 	return d.dirtySeq
 }
 
@@ -129,7 +145,9 @@ func (k *dirtyKey) add(w writeScope) {
 			k.fields = map[string]struct{}{}
 		}
 		for i := 0; i < len(w.fields); i += w.step {
-			k.fields[string(w.fields[i])] = struct{}{}
+			if _, known := k.fields[string(w.fields[i])]; !known { // to assign what is there would allocate
+				k.fields[string(w.fields[i])] = struct{}{}
+			}
 		}
 		if len(k.fields) > maxDirtyFields {
 			k.whole, k.fields = true, nil
@@ -165,6 +183,7 @@ func (d *detail) putBackLocked(keys map[string]*dirtyKey, q *saveQueue) {
 			now.merge(k)
 			continue
 		}
+		k.name = name
 		d.dirty[name] = k
 		q.keys.Add(1)
 	}

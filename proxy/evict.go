@@ -34,6 +34,7 @@ type victim struct {
 	id    session.ID
 	fl    *flight
 	bytes int64
+	why   cause
 	heat  session.Heat
 	dirty map[string]*dirtyKey
 	marks map[string]*mark
@@ -69,7 +70,7 @@ func (s *Server) obstacleLocked(r ref, run upstream.Run) string {
 	case g.pinned:
 		return "it is pinned"
 	case g.busy > 0:
-		return fmt.Sprintf("%d commands, transactions or watches are using it", g.busy)
+		return "it is in use: " + g.usersLocked()
 	case g.more != nil && g.more.saving != nil:
 		return "it is being saved"
 	case g.more != nil && len(g.more.held) > 0:
@@ -80,29 +81,25 @@ func (s *Server) obstacleLocked(r ref, run upstream.Run) string {
 	return ""
 }
 
-// evictable is obstacleLocked for the policy's searches, without words; now is in unix milliseconds. A session with changes that
-// wait to be saved is left to the saver, which does not close its gate: to save much takes longer than clients should wait.
-func (s *Server) evictable(it *item, run upstream.Run, now int64) bool {
-	g := &it.Value
-	return g.state == resident && g.run == run && !g.pinned && g.busy == 0 &&
-		(g.more == nil || (g.more.saving == nil && len(g.more.held) == 0 && len(g.more.dirty) == 0 && g.more.avoid <= now)) && s.adopter.done(s.sessions.dbOf(it.Key))
-}
-
-// close closes the gate of a session.
-func (e *evictor) close(r ref, run upstream.Run, cancel func()) (*victim, error) {
+// close closes the gate of a session. One that was used since it was chosen may not be what the policy wants any more.
+func (e *evictor) close(r ref, run upstream.Run, why cause, cancel func()) (*victim, error) {
+	seen := e.s.policy.vantage()
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	if why := e.s.obstacleLocked(r, run); why != "" {
 		return nil, errNotEvictable{why}
 	}
+	if why != byHand && (seen.usedLately(r.it) || why == idleTooLong && seen.atWork(r.it)) {
+		return nil, errNotEvictable{"it was used a moment ago"}
+	}
 	g := &r.it.Value
 	d := g.detailLocked()
 	v := &victim{
-		ref: r, id: e.s.sessions.id(r.it.Key), fl: &flight{done: make(chan struct{}), cancel: cancel}, bytes: r.it.Bytes,
+		ref: r, id: e.s.sessions.id(r.it.Key), fl: newFlight(WaitEviction, cancel), bytes: r.it.Bytes,
 		heat:  session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes},
-		dirty: d.dirty, marks: d.marks, skip: map[string]bool{},
+		dirty: d.dirty, marks: d.marks, skip: map[string]bool{}, why: why,
 	}
-	g.state, d.flight, d.dirty, d.marks = evicting, v.fl, nil, nil
+	g.state, d.flight, d.dirty, d.marks, d.settled = evicting, v.fl, nil, nil, ""
 	for key := range d.poison {
 		v.skip[key] = true
 	}
@@ -119,6 +116,7 @@ func (e *evictor) open(v *victim, next state) {
 	switch {
 	case next == evicted:
 		d.poison, d.names, d.grown, v.ref.it.Value.away = nil, nil, false, false
+		v.ref.it.Value.leftLocked(v.why)
 		if v.gone && v.ref.it.Value.busy == 0 {
 			v.ref.sh.Remove(v.ref.it) // nothing to remember of a session that does not exist
 		}
@@ -139,20 +137,20 @@ func (e *evictor) open(v *victim, next state) {
 
 // evict takes the sessions out that can go and returns how many went and their estimated bytes. Sessions that cannot go are passed
 // over; the error is of the first batch of which none went.
-func (e *evictor) evict(ctx context.Context, refs []ref) (n int, freed int64, err error) {
+func (e *evictor) evict(ctx context.Context, refs []ref, why cause) (n int, freed int64, err error) {
 	byDB := map[int][]ref{}
 	for _, r := range refs {
 		db := e.s.sessions.dbOf(r.it.Key)
 		byDB[db] = append(byDB[db], r)
 	}
 	for db, refs := range byDB {
-		k, f, berr := e.batch(ctx, db, refs)
+		k, f, berr := e.batch(ctx, db, refs, why)
 		if k == 0 && e.someCannot(ctx, berr) {
-			k, f, berr = e.oneByOne(ctx, db, refs, berr)
+			k, f, berr = e.oneByOne(ctx, db, refs, why, berr)
 		}
 		n, freed, err = n+k, freed+f, orElse(err, berr)
 	}
-	e.s.stats.evicted(n)
+	e.s.stats.evicted(n, freed)
 	return n, freed, err
 }
 
@@ -175,10 +173,10 @@ const expiryTries = 5
 
 // oneByOne evicts the sessions of a batch that failed each by itself. Those that fail again are passed over for a while, so that
 // the others' turn comes.
-func (e *evictor) oneByOne(ctx context.Context, db int, refs []ref, err error) (n int, freed int64, last error) {
+func (e *evictor) oneByOne(ctx context.Context, db int, refs []ref, why cause, err error) (n int, freed int64, last error) {
 	if len(refs) == 1 {
 		for try := 1; try < expiryTries && errors.Is(err, redis.TxFailedErr); try++ {
-			if n, freed, err = e.batch(ctx, db, refs); !e.someCannot(ctx, err) {
+			if n, freed, err = e.batch(ctx, db, refs, why); !e.someCannot(ctx, err) {
 				return n, freed, err
 			}
 		}
@@ -186,7 +184,7 @@ func (e *evictor) oneByOne(ctx context.Context, db int, refs []ref, err error) (
 		return 0, 0, err
 	}
 	for _, r := range refs {
-		k, f, err := e.batch(ctx, db, []ref{r})
+		k, f, err := e.batch(ctx, db, []ref{r}, why)
 		if n, freed = n+k, freed+f; k == 0 && e.someCannot(ctx, err) {
 			e.avoid(r, err)
 		}
@@ -202,12 +200,12 @@ func (e *evictor) avoid(r ref, why error) {
 		return // it was busy just now
 	}
 	r.sh.Lock()
-	defer r.sh.Unlock()
 	r.it.Value.detailLocked().avoid = nowMilli() + avoidFor.Milliseconds()
-	e.s.log.Warn("a session could not be evicted and is passed over for a while", "session", e.s.sessions.id(r.it.Key), "error", why)
+	r.sh.Unlock()
+	e.s.alarms.avoided(e.s.sessions.id(r.it.Key), why)
 }
 
-func (e *evictor) batch(ctx context.Context, db int, refs []ref) (int, int64, error) {
+func (e *evictor) batch(ctx context.Context, db int, refs []ref, why cause) (int, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
 	defer cancel()
 	e.s.flushing.RLock()
@@ -216,7 +214,7 @@ func (e *evictor) batch(ctx context.Context, db int, refs []ref) (int, int64, er
 	var victims []*victim
 	var refusal error
 	for _, r := range refs {
-		v, err := e.close(r, run, cancel)
+		v, err := e.close(r, run, why, cancel)
 		if err != nil {
 			refusal = orElse(refusal, err)
 			continue
@@ -352,6 +350,7 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 		return err
 	}
 	e.s.barrier("evict-read")
+	e.measure(ctx, cn, victims)
 	var verdict verdict
 	for _, v := range victims {
 		mine := readings[:len(v.keys)]

@@ -32,6 +32,7 @@ import (
 func (e *evictor) takeOutLarge(ctx context.Context, db int, run upstream.Run, v *victim) (state, error) {
 	cn := e.s.control.db(db).Conn()
 	defer cn.Close()
+	e.measure(ctx, cn, []*victim{v})
 	done := e.s.moves.leaving([]*victim{v})
 	now, err := resident, error(nil)
 	known := make(map[string]*session.Key, len(v.known.Keys))

@@ -72,7 +72,7 @@ func (c *client) depart(line *upstream.Conn) bool {
 	}
 	c.begin()
 	c.laneArgs = c.laneArgs[:0]
-	c.g.conn = line
+	c.g.conn, c.g.tight = line, c.s.policy.full(2*maxGroupBytes)
 	return true
 }
 
@@ -97,19 +97,41 @@ func (c *client) express(raw []byte) bool {
 			return false
 		}
 		if len(keys) > 0 {
-			c.s.stats.hits.Add(1)
+			c.g.tally.hits++
 		}
 	}
-	c.s.stats.commands.count(cmd)
-	c.last.Store(cmd)
+	if c.g.tally.family != cmd.Family {
+		c.tally()
+		c.g.tally.family = cmd.Family
+	}
+	c.g.tally.commands++
+	if c.last.Load() != cmd {
+		c.last.Store(cmd)
+	}
 	if cmd.Has(keyspace.DenyOOM) {
 		c.s.policy.wrote(len(raw))
 	}
-	e := entry{cmd: cmd, raw: raw, touches: [2]int{first, len(c.g.touches)}}
-	c.beginWrites(&e)
-	c.g.entries = append(c.g.entries, e)
+	c.g.entries = append(c.g.entries, entry{cmd: cmd, raw: raw, touches: [2]int{first, len(c.g.touches)}})
+	c.beginWrites(&c.g.entries[len(c.g.entries)-1])
 	c.g.size += len(raw)
 	return true
+}
+
+// tally is what a lane has counted and not added to the books yet: they are shared, and so dear.
+type tally struct {
+	family         keyspace.Family
+	commands, hits int64
+}
+
+func (c *client) tally() {
+	t := &c.g.tally
+	if t.commands > 0 {
+		c.s.stats.commands[t.family].n.Add(t.commands)
+	}
+	if t.hits > 0 {
+		c.s.stats.hits.Add(t.hits)
+	}
+	*t = tally{}
 }
 
 // isPlain reports whether the command just goes upstream.
@@ -117,7 +139,7 @@ func (c *client) isPlain(cmd *keyspace.Command, args [][]byte, size int) bool {
 	if !cmd.ArityOK(len(args)) || c.s.handlerOf(cmd) != nil || c.rules.denies(cmd) || cmd.Has(keyspace.Blocking) && cmd.Blocks(args) {
 		return false
 	}
-	if cmd.Has(keyspace.DenyOOM) && c.s.policy.full(int64(size)) {
+	if cmd.Has(keyspace.DenyOOM) && c.g.tight && c.s.policy.full(int64(size)) {
 		return false
 	}
 	_, other := cmd.TargetDB(args)
@@ -131,15 +153,40 @@ func (c *client) touchPlainly(cmd *keyspace.Command, keys []keyspace.KeyArg, arg
 		if k.Access == keyspace.Remove || keyspace.Own(key) {
 			return false
 		}
-		t := touch{db: c.ident.DB, key: key, access: k.Access}
+		identity, ok := c.s.sessions.match(c.idBuf, c.ident.DB, key)
+		if !ok {
+			continue
+		}
+		c.idBuf = identity
+		r, ok := c.s.sessions.tryEnter(c.g.latest(), identity, c.g.conn.Run(), c.now)
+		if !ok {
+			return false
+		}
+		t := c.g.addTouch()
+		t.ref, t.db, t.key, t.access = r, c.ident.DB, key, k.Access
 		if k.Access != keyspace.Read {
 			t.write = writeOf(cmd, k, args)
 		}
-		if ok, err := c.tryTouch(t); !ok || err != nil {
-			return false
-		}
 	}
 	return true
+}
+
+// latest is the session that the group has entered last, none in an empty group.
+func (g *group) latest() ref {
+	if n := len(g.touches); n > 0 {
+		return g.touches[n-1].ref
+	}
+	return ref{}
+}
+
+// addTouch returns a new touch, which is zero, at the end.
+func (g *group) addTouch() *touch {
+	n := len(g.touches)
+	if n == cap(g.touches) {
+		g.touches = append(g.touches, touch{})
+	}
+	g.touches = g.touches[:n+1] // reset and undo leave nothing behind the end
+	return &g.touches[n]
 }
 
 // isOdd reports whether a group's outcome asks for more than to pass the replies on: a lost connection, an error that concerns the
@@ -148,7 +195,7 @@ func (c *client) isOdd() bool {
 	if c.call.Err() != nil || c.call.Size() >= flushReplies {
 		return true
 	}
-	if !bytes.Contains(c.call.Replies, []byte("-")) {
+	if !c.call.Failed() {
 		return false
 	}
 	marks := false
@@ -161,6 +208,19 @@ func (c *client) isOdd() bool {
 		}
 	}
 	return false
+}
+
+// isPlainly reports whether the replies are the client's as they are: nothing but its own commands was sent, and none of them
+// was refused or is answered later.
+func (c *client) isPlainly() bool {
+	return c.g.marks == 0 && !c.call.Failed() && c.call.Whole() && !c.rules.through
+}
+
+// finishAll ends the touches of a group whose commands all ran.
+func (c *client) finishAll() {
+	for i := range c.g.entries {
+		c.finish(&c.g.entries[i], nil, nil)
+	}
 }
 
 // panicked costs a client its connection: a defect of ours must not cost the others'. Arguments and values stay out of the log.

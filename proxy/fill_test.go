@@ -92,11 +92,11 @@ func TestRestoreOfEverySize(t *testing.T) {
 					}
 				}
 			}
-			if left, err := e.direct.Keys(ctx, "credproxy:1:tmp:*").Result(); err != nil || len(left) > 0 {
+			if left, err := e.direct.Keys(ctx, "credproxy:2:tmp:*").Result(); err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
 			heat, err := e.direct.Do(ctx, "EVAL", `local n = 0
-				for _, b in ipairs(redis.call('KEYS', 'credproxy:1:heat:*')) do n = n + redis.call('HEXISTS', b, ARGV[1]) end return n`,
+				for _, b in ipairs(redis.call('KEYS', 'credproxy:2:heat:*')) do n = n + redis.call('HEXISTS', b, ARGV[1]) end return n`,
 				0, "any/"+size.name).Int()
 			if err != nil || heat != 1 {
 				t.Errorf("%d entries, %v", heat, err)

@@ -16,6 +16,7 @@ type filling struct {
 	id    session.ID
 	r     ref
 	to    *filler
+	watch *stopwatch
 	keys  int   // whole keys so far
 	size  int64 // sizeOf all keys so far
 	room  int64 // bytes that room has been made for
@@ -29,8 +30,14 @@ func (f *filling) expect() {
 	f.room = f.r.it.Bytes
 	f.r.sh.Unlock()
 	if f.room > 0 {
-		f.s.policy.makeRoom(f.ctx, f.room)
+		f.makeRoom(f.room)
 	}
+	f.watch.to(WaitPostgres)
+}
+
+func (f *filling) makeRoom(n int64) {
+	f.watch.to(WaitRoom)
+	f.s.policy.makeRoom(f.ctx, n)
 }
 
 // part takes what the store hands over.
@@ -39,6 +46,8 @@ func (f *filling) part(keys []session.Key) error {
 		f.keys, f.size = 0, 0
 		return f.to.restart()
 	}
+	f.watch.to(WaitRedis)
+	defer f.watch.to(WaitPostgres)
 	keys = f.s.ownKeys(f.id, keys)
 	f.s.policy.wrote(int(f.count(keys)))
 	f.begin()
@@ -70,8 +79,9 @@ func (f *filling) begin() {
 func (f *filling) complete(snap session.Snapshot, run upstream.Run, poison map[string]string) error {
 	snap.Keys = f.s.ownKeys(f.id, snap.Keys)
 	if more := f.count(snap.Keys); more > 0 {
-		f.s.policy.makeRoom(f.ctx, more)
+		f.makeRoom(more)
 	}
+	f.watch.to(WaitRedis)
 	for i := range snap.Keys {
 		if snap.Keys[i].Type == session.Hash && snap.Keys[i].Dump == nil {
 			f.keys++ // its pieces did not count

@@ -35,9 +35,15 @@ import (
 // errStaleRun says that the connection belongs to a run of Redis that is over; the caller takes a new connection.
 var errStaleRun = errors.New("the upstream Redis was restarted")
 
-// tryEnter is the path of a resident session: one short lock, no allocation, no I/O. now is in unix milliseconds.
-func (s *sessions) tryEnter(identity []byte, run upstream.Run, now int64) (ref, bool) {
-	sh, it := s.table.Acquire(identity)
+// tryEnter is the path of a resident session: one short lock, no allocation, no I/O. now is in unix milliseconds. likely is a session
+// that the caller is in, or none: commands come in bursts to one session, which need not be looked up again.
+func (s *sessions) tryEnter(likely ref, identity []byte, run upstream.Run, now int64) (ref, bool) {
+	sh, it := likely.sh, likely.it
+	if it != nil && it.Key == string(identity) {
+		sh.Lock()
+	} else {
+		sh, it = s.table.Acquire(identity)
+	}
 	if it == nil || it.Value.state != resident || it.Value.run != run || (it.Value.more != nil && it.Value.more.poison != nil) {
 		sh.Unlock()
 		return ref{}, false
@@ -56,6 +62,13 @@ func (r ref) leave() {
 	r.sh.Unlock()
 }
 
+// newFlight begins a flight, of which the first part is p.
+func newFlight(p WaitPart, cancel func()) *flight {
+	fl := &flight{done: make(chan struct{}), cancel: cancel}
+	fl.watch.to(p)
+	return fl
+}
+
 // evictPatience is how long a command waits for an eviction before it asks it to give up.
 const evictPatience = 250 * time.Millisecond
 
@@ -67,7 +80,8 @@ type loader func(r ref, fl *flight, run upstream.Run)
 
 // enter waits until the session is resident and counts the command in. key is what the command names, for poisoned keys.
 // It waits no longer than ctx allows; the error then says what it waited for.
-func (s *sessions) enter(ctx context.Context, identity, key []byte, run upstream.Run, current func() upstream.Run, load loader) (ref, error) {
+// What it waited for is added to w.
+func (s *sessions) enter(ctx context.Context, identity, key []byte, run upstream.Run, current func() upstream.Run, load loader, w *waited) (ref, error) {
 	var last error
 	for {
 		if current() != run {
@@ -77,7 +91,9 @@ func (s *sessions) enter(ctx context.Context, identity, key []byte, run upstream
 		if fl == nil {
 			return r, err
 		}
-		if last, err = fl.wait(ctx, last); err != nil {
+		done := w.watch(r, fl)
+		last, err = fl.wait(ctx, last)
+		if done(); err != nil {
 			return ref{}, err
 		}
 	}
@@ -85,12 +101,27 @@ func (s *sessions) enter(ctx context.Context, identity, key []byte, run upstream
 
 // admit makes one step: in, an error, or a flight to wait for.
 func (s *sessions) admit(identity, key []byte, run upstream.Run, load loader) (ref, *flight, error) {
+	return s.step(identity, key, run, load, s.access)
+}
+
+// access counts an access to a session that is there (restored: false) or about to be.
+func (s *sessions) access(sh *shard, it *item, restored bool) {
+	now := time.Now().UnixMilli()
+	if restored {
+		s.recorder.restored(it, now)
+	} else {
+		s.recorder.used(it, now)
+	}
+	sh.Touch(it, now)
+}
+
+// step is admit, with what is to be done because of the access.
+func (s *sessions) step(identity, key []byte, run upstream.Run, load loader, access func(sh *shard, it *item, restored bool)) (ref, *flight, error) {
 	sh := s.table.Shard(identity)
 	sh.Lock()
 	it := sh.Get(identity)
-	now := time.Now().UnixMilli()
 	if it == nil {
-		it = sh.Add(string(identity), now)
+		it = sh.Add(string(identity), time.Now().UnixMilli())
 		it.Value.fresh = true
 	}
 	r, g := ref{sh, it}, &it.Value
@@ -106,17 +137,15 @@ func (s *sessions) admit(identity, key []byte, run upstream.Run, load loader) (r
 				return ref{}, nil, fmt.Errorf("key %q cannot be restored: %s", key, why)
 			}
 		}
-		s.recorder.used(it, now)
-		sh.Touch(it, now)
+		access(sh, it, false)
 		g.busy++
 		return r, nil, nil
 	case loading, evicting:
 		defer sh.Unlock()
 		return r, g.more.flight, nil
 	}
-	s.recorder.restored(it, now)
-	sh.Touch(it, now)
-	fl := &flight{done: make(chan struct{})}
+	access(sh, it, true)
+	fl := newFlight(WaitQueue, nil)
 	g.state = loading
 	g.detailLocked().flight = fl
 	sh.Unlock()
@@ -173,7 +202,7 @@ func (r ref) endFlight(fl *flight, next state, err error) {
 	if g.more != nil && g.more.flight == fl {
 		g.more.flight = nil
 	}
-	if next == resident {
+	if next == resident && !g.aging {
 		r.sh.List(r.it)
 	} else {
 		r.sh.Unlist(r.it)

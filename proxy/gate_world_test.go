@@ -161,7 +161,7 @@ func (w *world) reader(name string) *actor {
 func (w *world) writer(name, value string) *actor {
 	t := &touch{key: []byte(theKey), access: keyspace.Write, write: writeScope{key: []byte(theKey)}}
 	return &actor{name: name, keeps: func() any { return t.gen }, steps: append(w.touching(t),
-		do(func() { t.gen = w.s.sessions.beginWrite(t.ref, t.key, w.s.saver.newGen) }),
+		do(func() { t.gen = w.s.sessions.beginWrite(t.ref, t.key, w.s.saver) }),
 		do(func() { // mark and write travel on one connection
 			w.see()
 			if t.gen != "" {
@@ -178,7 +178,7 @@ func (w *world) remover(name string) *actor {
 	t := &touch{key: []byte(theKey), access: keyspace.Remove, write: writeScope{key: []byte(theKey)}}
 	var saving chan struct{}
 	return &actor{name: name, keeps: func() any { return t.gen }, steps: append(w.touching(t),
-		do(func() { t.gen = w.s.sessions.beginWrite(t.ref, t.key, w.s.saver.newGen) }),
+		do(func() { t.gen = w.s.sessions.beginWrite(t.ref, t.key, w.s.saver) }),
 		do(func() {
 			if t.gen != "" {
 				w.mark = t.gen
@@ -292,7 +292,7 @@ func (w *world) evictor(fail bool) *actor {
 		return []int{len(v.dirty), len(v.marks)}
 	}, steps: []step{
 		do(func() {
-			v, _ = w.s.evictor.close(w.session, w.run, func() {})
+			v, _ = w.s.evictor.close(w.session, w.run, overMemory, func() {})
 			w.assert(v == nil || w.inside == 0, "G3: closed with %d clients inside", w.inside)
 		}),
 		during(func() { w.reading, w.frozen = w.redis, true }),
@@ -364,7 +364,7 @@ func (w *world) fingerprint() string {
 		fmt.Fprintf(&b, "%+v %v", *w.off, g.away)
 	}
 	if d := g.more; d != nil {
-		fmt.Fprintf(&b, "%d %v %v", len(d.dirty), d.held, d.saving != nil)
+		fmt.Fprintf(&b, "%d %v %v %q", len(d.dirty), d.held, d.saving != nil, d.settled)
 		for _, m := range d.marks {
 			fmt.Fprintf(&b, "%+v", *m)
 		}

@@ -17,14 +17,18 @@ type group struct {
 	entries  []entry
 	touches  []touch
 	removals int // touches whose key must be removed from Postgres first
+	marks    int // that were sent
 	size     int // bytes of the requests
 	req      []byte
+	tally    tally // of a lane
+	tight    bool  // in a lane: memory may be full before the group is over
 }
 
 // entry is one command of a group.
 type entry struct {
 	cmd     *keyspace.Command // nil for one that nobody knows
 	raw     []byte
+	large   int64  // bytes of the command if raw is only its beginning
 	local   []byte // the reply, if the command does not go upstream
 	touches [2]int // range in group.touches
 	marks   int    // how many marks were sent before it
@@ -48,7 +52,7 @@ const (
 	maxGroupBytes = 256 << 10
 	// firstGroup is maxGroup until a client's replies have shown their size; then no group expects more than maxGroupReplies
 	// bytes of them. They have to be kept for a client that does not read.
-	firstGroup      = 8
+	firstGroup      = 2
 	maxGroupReplies = 1 << 20
 )
 
@@ -106,7 +110,7 @@ func (g *group) reset() {
 	clear(g.entries)
 	clear(g.touches)
 	g.entries, g.touches = g.entries[:0], g.touches[:0]
-	g.conn, g.removals, g.size = nil, 0, 0
+	g.conn, g.removals, g.marks, g.size = nil, 0, 0, 0
 	if cap(g.req) > maxGroupBytes {
 		g.req = nil
 	}
@@ -189,6 +193,7 @@ func (c *client) request() (req []byte, n int, err error) {
 			}
 			req = appendMark(req, t)
 			e.marks++
+			c.g.marks++
 			n++
 		}
 		if n++; len(c.g.entries) == 1 && len(req) == 0 {
@@ -268,7 +273,7 @@ func (c *client) distribute(err error) {
 // afterError looks at errors that concern the proxy: a Redis without memory is given some, and the command, which was refused
 // and not run, is sent once more, if nothing behind it in the group has run.
 func (c *client) afterError(i int, reply []byte) ([]byte, error) {
-	if string(reply[:4]) != "-OOM" || i != len(c.g.entries)-1 {
+	if string(reply[:4]) != "-OOM" || c.g.entries[i].large > 0 || i != len(c.g.entries)-1 {
 		return reply, nil
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
@@ -304,7 +309,7 @@ func (c *client) finish(e *entry, reply []byte, seqs map[ref]uint64) {
 	for j := e.touches[0]; j < e.touches[1]; j++ {
 		t := &c.g.touches[j]
 		if e.cmd != nil && e.cmd.Has(keyspace.DenyOOM) {
-			t.write.size = len(e.raw) / (e.touches[1] - e.touches[0])
+			t.write.size = max(len(e.raw), int(e.large)) / (e.touches[1] - e.touches[0])
 		}
 		if seq := c.s.finishTouch(t, changed); seq > 0 && seqs != nil {
 			seqs[t.ref] = seq

@@ -64,9 +64,9 @@ func TestDoubtfulMarkIsSetAnew(t *testing.T) {
 	s := newServer(t)
 	s.runs.Observe("run")
 	r := residentSession(s, "s:x:k")
-	first := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver.newGen)
+	first := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver)
 	r.marked([]byte("s:x:k"), first)
-	if again := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver.newGen); again != "" {
+	if again := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver); again != "" {
 		t.Fatalf("a sure mark is set again: %q", again)
 	}
 	j := s.saver.takeOne(r, s.runs.Current())
@@ -75,7 +75,7 @@ func TestDoubtfulMarkIsSetAnew(t *testing.T) {
 		t.Fatalf("marks to be removed: %v", pairs)
 	}
 	s.saver.finish(j, true)
-	if second := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver.newGen); second == "" || second == first {
+	if second := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver); second == "" || second == first {
 		t.Fatalf("generation %q after %q", second, first)
 	}
 }
@@ -91,7 +91,7 @@ func TestWaitSaved(t *testing.T) {
 			s.saver.finish(j, false)
 		},
 		"eviction": func(s *Server, r ref) {
-			v, err := s.evictor.close(r, s.runs.Current(), func() {})
+			v, err := s.evictor.close(r, s.runs.Current(), overMemory, func() {})
 			if err != nil {
 				t.Error(err)
 				return
@@ -128,7 +128,7 @@ func TestAbandonLeavesOnce(t *testing.T) {
 	r := residentSession(s, "s:x:k")
 	c := &client{s: s}
 	for range 2 {
-		in, ok := s.sessions.tryEnter([]byte(r.it.Key), run, 1)
+		in, ok := s.sessions.tryEnter(ref{}, []byte(r.it.Key), run, 1)
 		if !ok {
 			t.Fatal("the gate is closed")
 		}
@@ -207,5 +207,15 @@ func TestShutdownWithoutServe(t *testing.T) {
 	}
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An empty value is a value: nil would be stored as none.
+func TestEmptyValuesAreValues(t *testing.T) {
+	if b := bytesOf(""); b == nil || len(b) != 0 {
+		t.Errorf("empty: %#v", b)
+	}
+	if b := bytesOf("text"); string(b) != "text" {
+		t.Errorf("text: %q", b)
 	}
 }

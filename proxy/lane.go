@@ -226,6 +226,7 @@ func (st *seat) serve() {
 	for !st.gather() && !st.going && st.more {
 		st.pull()
 	}
+	st.c.tally()
 	switch {
 	case len(st.c.g.entries) > 0:
 		st.fly()
@@ -311,9 +312,15 @@ func (st *seat) arrive() {
 		return
 	}
 	c.expect(c.call.Size(), len(c.call.Ends))
-	c.distribute(nil)
+	replies := c.call.Replies
+	if c.isPlainly() {
+		c.finishAll()
+	} else {
+		c.distribute(nil)
+		replies = c.out
+	}
 	c.g.reset()
-	rest, err := c.conn.Put(c.out)
+	rest, err := c.conn.Put(replies)
 	c.timer.end(c)
 	switch {
 	case err != nil:

@@ -8,8 +8,10 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"credproxy/internal/resp"
+	"credproxy/proxy"
 )
 
 // fill loads a session of 100 short strings.
@@ -123,35 +125,50 @@ func TestLaneForgetsWhoIsGone(t *testing.T) {
 	e.evict("any/a")
 }
 
-// A reader that is served from a resident session costs the proxy no allocation.
+// Reads of a resident session, and writes to one that has changes to save already, cost the proxy no allocation.
 func TestLaneDoesNotAllocate(t *testing.T) {
-	e := newEnv(t, nil)
+	e := newEnv(t, func(cfg *proxy.Config) { cfg.Sync.Interval = time.Hour })
 	e.fillStrings("a")
-	for _, depth := range []int{1, 16} {
-		c := e.wire()
-		req := []byte(strings.Repeat("*2\r\n$3\r\nGET\r\n$5\r\ns:a:2\r\n", depth))
-		reply := make([]byte, depth*len("$7\r\nvalue 2\r\n"))
-		trip := func() {
-			if _, err := c.nc.Write(req); err != nil {
-				t.Fatal(err)
+	for _, c := range []struct{ name, request, reply string }{
+		{"GET", "*2\r\n$3\r\nGET\r\n$5\r\ns:a:2\r\n", "$7\r\nvalue 2\r\n"},
+		{"SET", "*3\r\n$3\r\nSET\r\n$5\r\ns:a:3\r\n$1\r\nx\r\n", "+OK\r\n"},
+		{"HSET", "*4\r\n$4\r\nHSET\r\n$5\r\ns:a:h\r\n$1\r\nf\r\n$1\r\nx\r\n", ":0\r\n"},
+		{"SET of 20 KB", string(resp.AppendCommand(nil, "SET", "s:a:4", strings.Repeat("x", 20<<10))), "+OK\r\n"},
+	} {
+		e.wire().ask("HSET", "s:a:h", "f", "v")
+		for _, depth := range []int{1, 16} {
+			if per := e.mallocs(c.request, c.reply, depth); per > 0.1 { // what runs beside (timers, the sampler) allocates now and then
+				t.Errorf("%s, %d deep: %.2f allocations a command", c.name, depth, per)
 			}
-			if _, err := io.ReadFull(c.nc, reply); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range 1000 {
-			trip() // buffers find their size
-		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		const trips = 20_000
-		for range trips {
-			trip()
-		}
-		runtime.ReadMemStats(&after)
-		// What runs beside (timers, the sampler) allocates now and then.
-		if per := float64(after.Mallocs-before.Mallocs) / float64(trips*depth); per > 0.1 {
-			t.Errorf("%d deep: %.2f allocations a command", depth, per)
 		}
 	}
+}
+
+// mallocs is how many allocations a command takes, in pipelines of that depth.
+func (e *env) mallocs(request, reply string, depth int) float64 {
+	e.t.Helper()
+	c := e.wire()
+	req, got := []byte(strings.Repeat(request, depth)), make([]byte, depth*len(reply))
+	trip := func() {
+		if _, err := c.nc.Write(req); err != nil {
+			e.t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c.nc, got); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	for range 200 {
+		trip() // buffers find their size
+	}
+	if want := strings.Repeat(reply, depth); string(got) != want {
+		e.t.Fatalf("got %.80q, want %.80q", got, want)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const trips = 2000
+	for range trips {
+		trip()
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / float64(trips*depth)
 }

@@ -32,7 +32,7 @@ func (s *Server) finishLate(conn *upstream.Conn, t *touch) {
 	for _, f := range t.write.fields {
 		late.write.fields = append(late.write.fields, bytes.Clone(f))
 	}
-	s.tasks.Go(func() {
+	s.brief(func() {
 		conn.Bury(func() { s.control.disconnect(s.base, conn) })
 		s.finishTouch(&late, true)
 	})

@@ -132,6 +132,33 @@ func keepAlive(after time.Duration) net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: after > 0, Idle: after, Interval: max(after/probes, time.Second), Count: probes}
 }
 
+// open returns the listener that was given, or opens one.
+func (s *Server) open(given net.Listener) (net.Listener, error) {
+	switch ln := given.(type) {
+	case nil:
+		return listen(s.cfg.Listen, s.cfg.Exposure)
+	case *net.TCPListener:
+		return givenListener{ln, keepAlive(s.cfg.Exposure.KeepAlive)}, nil
+	default:
+		return ln, nil
+	}
+}
+
+// givenListener sets what a listener that was opened here sets by itself.
+type givenListener struct {
+	*net.TCPListener
+	alive net.KeepAliveConfig
+}
+
+func (l givenListener) Accept() (net.Conn, error) {
+	c, err := l.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetKeepAliveConfig(l.alive) // fails only for a connection that is over
+	return c, nil
+}
+
 // listen opens the port, or the socket file with its permissions.
 func listen(address string, e Exposure) (net.Listener, error) {
 	path, isSocket := strings.CutPrefix(address, "unix://")

@@ -286,11 +286,7 @@ func (l *listing) size(ctx context.Context, v resp.Value) ([]byte, error) {
 
 // ownKeys are the names of all keys that the proxy may have in a database.
 func ownKeys() []string {
-	keys := []string{runKey, adoptedKey, dirtyMarks}
-	for i := range heatBuckets {
-		keys = append(keys, heatPrefix+strconv.FormatUint(uint64(i), 16))
-	}
-	return keys
+	return append(heatKeys(), formatKey, runKey, adoptedKey, dirtyMarks)
 }
 
 // count returns how many keys a database has in Redis, and how many of them are the proxy's own, both at the same moment.

@@ -167,13 +167,13 @@ func TestOwnKeysAreOutOfReach(t *testing.T) {
 		t.Fatal("the proxy has no keys of its own: nothing to protect")
 	}
 	const refusal = "-NOPERM credproxy: keys that start with \"credproxy:\" belong to the proxy\r\n"
-	for _, call := range []string{"GET credproxy:1:run", "SET credproxy:x v", "DEL credproxy:1:dirty", "HGETALL credproxy:1:dirty", "MGET s:a:k credproxy:1:run",
-		"RENAME s:a:k credproxy:k", "EVAL return(1) 1 credproxy:1:run", "TYPE credproxy:1:run", "WATCH credproxy:1:run", "BLPOP credproxy:l 1",
-		"SORT s:a:k STORE credproxy:k", "OBJECT ENCODING credproxy:1:run"} {
+	for _, call := range []string{"GET credproxy:2:run", "SET credproxy:x v", "DEL credproxy:2:dirty", "HGETALL credproxy:2:dirty", "MGET s:a:k credproxy:2:run",
+		"RENAME s:a:k credproxy:k", "EVAL return(1) 1 credproxy:2:run", "TYPE credproxy:2:run", "WATCH credproxy:2:run", "BLPOP credproxy:l 1",
+		"SORT s:a:k STORE credproxy:k", "OBJECT ENCODING credproxy:2:run"} {
 		c.want(refusal, strings.Fields(call)...)
 	}
 	c.want("+OK\r\n", "MULTI")
-	c.want(refusal, "GET", "credproxy:1:run")
+	c.want(refusal, "GET", "credproxy:2:run")
 	c.want("-EXECABORT Transaction discarded because of previous errors.\r\n", "EXEC")
 	c.want(bulksReply("s:a:k"), "KEYS", "*")
 	c.want(":1\r\n", "DBSIZE")

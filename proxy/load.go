@@ -25,7 +25,7 @@ const maxLoads = 32
 
 // load is the loader of the gate: it restores a session in a goroutine of the proxy's own.
 func (s *Server) load(r ref, fl *flight, run upstream.Run) {
-	s.tasks.Go(func() {
+	s.brief(func() {
 		select {
 		case s.loads <- struct{}{}:
 			defer func() { <-s.loads }()
@@ -37,8 +37,11 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 		ctx, cancel := context.WithTimeout(s.base, loadTimeout)
 		defer cancel()
 		found, err := s.restore(ctx, r, fl, run)
-		if err != nil && strings.Contains(err.Error(), "OOM") && s.policy.rescue(ctx) > 0 {
-			found, err = s.restore(ctx, r, fl, run)
+		if err != nil && strings.Contains(err.Error(), "OOM") {
+			fl.watch.to(WaitRoom)
+			if s.policy.rescue(ctx) > 0 {
+				found, err = s.restore(ctx, r, fl, run)
+			}
 		}
 		if err != nil {
 			s.stats.restoreErrors.Add(1)
@@ -74,7 +77,7 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 	}
 	s.flushing.RLock()
 	defer s.flushing.RUnlock()
-	in := &filling{s: s, ctx: ctx, id: id, r: r, to: newFiller(ctx, s.control.db(id.DB))}
+	in := &filling{s: s, ctx: ctx, id: id, r: r, to: newFiller(ctx, s.control.db(id.DB)), watch: &fl.watch}
 	in.to.coming = s.moves.arriving(id.DB, r.it.Key)
 	defer func() {
 		if err != nil {
@@ -112,11 +115,12 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 
 // arrive writes what the restore has found into the session's record; the state stays loading until the flight ends.
 func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.Run, poison map[string]string) {
+	s.alarms.poisoned(s.sessions.id(r.it.Key), poison)
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	g := &r.it.Value
 	g.run, g.loaded = run, time.Now().UnixNano()
-	r.sh.SetBytes(r.it, size)
+	r.sizedLocked(sizeOfRestored(snap, size))
 	if g.fresh {
 		r.it.Hits += snap.Heat.Hits
 		g.fresh = false
@@ -126,10 +130,6 @@ func (s *Server) arrive(r ref, snap session.Snapshot, size int64, run upstream.R
 	d.doubtLocked() // marks of a run that is over may be gone with it
 	if len(poison) > 0 {
 		d.poison = poison
-		for key, why := range poison {
-			s.log.Error("a stored key cannot be restored; commands that name it get an error, the rest of the session is served",
-				"session", s.sessions.id(r.it.Key), "key", key, "reason", why)
-		}
 	}
 	switch {
 	case s.sessions.off:

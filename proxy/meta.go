@@ -117,13 +117,11 @@ func (m *meta) prepareNow(ctx context.Context, db int) error {
 	if err != nil || same {
 		return err
 	}
-	keys := []string{adoptedKey}
-	for i := range heatBuckets {
-		keys = append(keys, fmt.Sprintf("%s%x", heatPrefix, i))
-	}
+	keys := append(heatKeys(), adoptedKey)
 	_, err = cl.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.Unlink(ctx, keys...)
 		p.Set(ctx, runKey, id, 0)
+		p.Set(ctx, formatKey, format, 0)
 		if m.adopted(db) { // it was empty when the proxy came, or adopted: the next proxy need not scan it
 			p.Set(ctx, adoptedKey, m.sessions.adoptionMark(id), 0)
 		} else if m.sessions.off {

@@ -7,9 +7,10 @@ import (
 	"credproxy/keyspace"
 )
 
-// The proxy's own keys in Redis, in every database that holds sessions. The number is the version of their format.
+// The proxy's own keys in Redis, in every database that holds sessions. The number is the version of their format (format.go).
 const (
-	ownPrefix  = keyspace.OwnPrefix + "1:"
+	formatKey  = keyspace.OwnPrefix + "format" // the version in force
+	ownPrefix  = keyspace.OwnPrefix + "2:"
 	runKey     = ownPrefix + "run"     // run_id in which the heat entries below were true
 	adoptedKey = ownPrefix + "adopted" // run_id in which the adoption scan finished, and the keyspaces that it knew
 	dirtyMarks = ownPrefix + "dirty"   // hash: key -> generation of its mark
@@ -17,13 +18,16 @@ const (
 	tmpPrefix  = ownPrefix + "tmp:"    // + token: a hash that is being restored
 )
 
-// heatBuckets is over how many hashes the entries are spread: small enough each for Redis's compact encoding up to some
-// 100,000 sessions (it holds up to 512 entries in a hash's compact form).
-const heatBuckets = 256
+// heatBuckets is over how many hashes the entries are spread. Redis keeps a hash of up to 512 entries in its compact form, so a
+// million sessions may be resident before an entry takes more than 64 bytes; and fewer, larger buckets would cost ten
+// thousand sessions 14 bytes each less.
+const heatBuckets = 2048
 
 // heatKey returns the bucket of a heat field.
 func heatKey(field string) string {
 	h := fnv.New32a()
 	h.Write([]byte(field))
-	return heatPrefix + strconv.FormatUint(uint64(h.Sum32()%heatBuckets), 16)
+	return bucketKey(int(h.Sum32() % heatBuckets))
 }
+
+func bucketKey(i int) string { return heatPrefix + strconv.FormatUint(uint64(i), 16) }

@@ -125,7 +125,7 @@ func (s *Server) arriveOffLocked(r ref, snap session.Snapshot) {
 	}
 	d := g.detailLocked()
 	s.saver.queue.keys.Add(-int64(len(d.dirty)))
-	d.dirty = nil // O2; its marks go with the saver's next pass
+	d.dirty, d.settled = nil, "" // O2; its marks go with the saver's next pass
 	for i := range snap.Keys {
 		s.sessions.noteLocked(r, []byte(snap.Keys[i].Name))
 	}

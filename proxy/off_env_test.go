@@ -193,5 +193,5 @@ func (e *env) wantHash(key string, want map[string]string) {
 // marked counts the marks in Redis.
 func (e *env) marked() int64 {
 	e.t.Helper()
-	return e.direct.HLen(context.Background(), "credproxy:1:dirty").Val()
+	return e.direct.HLen(context.Background(), "credproxy:2:dirty").Val()
 }

@@ -96,7 +96,7 @@ func (w *world) offRemover(name string) *actor {
 	ahead := false
 	return &actor{name: name, keeps: func() any { return []any{t.gen, ahead} }, steps: append(w.touching(t),
 		do(func() {
-			t.gen = w.s.sessions.beginWrite(t.ref, t.key, w.s.saver.newGen)
+			t.gen = w.s.sessions.beginWrite(t.ref, t.key, w.s.saver)
 			if ahead = !t.ref.isAway(); !ahead {
 				t.access = keyspace.Write
 				return
@@ -152,7 +152,7 @@ func (w *world) offEvictor(end ending) *actor {
 		}
 		return []any{len(v.dirty), len(v.marks), equal, v.fate, next}
 	}, steps: []step{
-		do(func() { v, _ = w.s.evictor.close(w.session, w.run, func() {}) }),
+		do(func() { v, _ = w.s.evictor.close(w.session, w.run, overMemory, func() {}) }),
 		during(func() {
 			w.reading, w.frozen, v.keys = w.redis, true, []string{theKey}
 			v.known = session.Snapshot{Found: !w.off.away, Elsewhere: w.off.away}

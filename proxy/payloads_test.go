@@ -331,7 +331,7 @@ func TestRowsThatNameForeignKeys(t *testing.T) {
 	must(t, e.client.Set(ctx, "other:there", "secret of somebody else", 0).Err())
 	const plant = `INSERT INTO credproxy.keys (sid, key, type, form, value)
 		SELECT sid, $1, 1, 1, 'planted' FROM credproxy.sessions WHERE id = 'a'`
-	for _, key := range []string{"other:there", "other:absent", "credproxy:1:run2", "s:b:text"} {
+	for _, key := range []string{"other:there", "other:absent", "credproxy:2:run2", "s:b:text"} {
 		e.sql(plant, []byte(key))
 	}
 	e.sql(`INSERT INTO credproxy.keys (sid, key, type, form, value) SELECT sid, 'other:large', 1, 1, convert_to(repeat('x', 1000000), 'UTF8')
@@ -342,7 +342,7 @@ func TestRowsThatNameForeignKeys(t *testing.T) {
 	}
 	e.wantServed("a")
 	e.wantList("a")
-	for _, key := range []string{"other:absent", "credproxy:1:run2", "s:b:text", "other:large"} {
+	for _, key := range []string{"other:absent", "credproxy:2:run2", "s:b:text", "other:large"} {
 		if n, err := e.direct.Exists(ctx, key).Result(); n != 0 || err != nil {
 			t.Errorf("%s was written: %d, %v", key, n, err)
 		}

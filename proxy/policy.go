@@ -21,6 +21,9 @@ type policy struct {
 	last     sample
 	lastErr  error
 	enforcer sync.Mutex // one enforcement at a time; held over I/O, and nothing that serves clients waits for it
+	plan     atomic.Pointer[plan]
+	floored  time.Time              // when every session was last asked what keeps it; guarded by enforcer
+	blocked  atomic.Pointer[string] // what keeps the sessions in Redis while memory is full and nothing may go
 
 	written atomic.Int64 // bytes written through the proxy, ever
 	sampled atomic.Int64 // value of written when the last sample began
@@ -79,6 +82,7 @@ func (p *policy) setConfig(cfg MemoryConfig) {
 }
 
 func (p *policy) setOrder(cfg MemoryConfig) {
+	p.plan.Store(newPlan(p.s.sessions, cfg))
 	p.s.sessions.table.SetPolicy(cmp.Or(cfg.Policy, lru.LRU))
 }
 
@@ -147,17 +151,25 @@ func (p *policy) wake() {
 
 // run enforces the policy by the clock and when woken, until ctx ends.
 func (p *policy) run(ctx context.Context) {
+	var clock schedule
 	for {
-		timer := time.NewTimer(p.config().CheckInterval)
+		budgets := len(p.plan.Load().budgets) > 0
+		timer := time.NewTimer(clock.wait(time.Now(), p.config().CheckInterval, budgets))
+		kicked := false
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
-			p.inactive(ctx)
 		case <-p.kick:
+			kicked = true
 		}
 		timer.Stop()
+		if clock.arrived(time.Now()) {
+			p.inactive(ctx)
+		} else if _, over := p.overBudget(); !over && !kicked {
+			continue
+		}
 		if _, err := p.enforce(ctx); err != nil && ctx.Err() == nil {
 			p.s.alarms.policy(err)
 			_ = pause(ctx, loadRetry, err) // a wake-up per write must not become a storm of failing samples
@@ -180,18 +192,33 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 	if p.paused.Load() || !p.s.enforcing() {
 		return 0, nil
 	}
+	if total, err = p.enforceSpaces(ctx); err != nil {
+		return total, err
+	}
+	if total > 0 {
+		p.stuck.Store(false)
+		if m, err = p.settled(ctx); err != nil {
+			return total, err
+		}
+	}
+	n, err := p.enforceWhole(ctx, m)
+	return total + n, err
+}
+
+// enforceWhole is enforce for the budget of the whole, of which m is a sample. The caller holds enforcer.
+func (p *policy) enforceWhole(ctx context.Context, m sample) (total int, err error) {
 	if !p.config().Budget.Over(m.used) {
-		p.s.alarms.full(false, m)
+		p.sayFull(false, m)
 		return 0, nil
 	}
 	until := time.Now().Add(savePatience)
 	for idle := 0; ; {
 		excess := m.used - p.target()
 		if excess <= 0 {
-			p.s.alarms.full(false, m)
+			p.sayFull(false, m)
 			return total, nil
 		}
-		n, err := p.free(ctx, excess, &p.s.stats.memory)
+		n, err := p.freeIn(ctx, lru.Every, excess, overMemory, &p.s.stats.memory)
 		total += n
 		if err != nil {
 			return total, err
@@ -201,7 +228,7 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 				continue
 			}
 			if idle++; idle >= fruitless {
-				p.s.alarms.full(p.config().Budget.Over(m.used), m)
+				p.sayFull(p.config().Budget.Over(m.used), m)
 				return total, p.s.saver.obstacle()
 			}
 		} else {
@@ -212,6 +239,37 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 			return total, err
 		}
 	}
+}
+
+// afterBatch is the result of a batch: n sessions went.
+func (p *policy) afterBatch(ctx context.Context, n int, err error) (int, error) {
+	if n > 0 || errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return n, nil // a session of the batch was wanted, so all stayed: the others are tried again
+	}
+	if errors.As(err, new(errNotEvictable)) {
+		return n, nil // it was used since it was chosen
+	}
+	return n, err
+}
+
+// floorEvery is how often every session is asked why it stays while memory is full: of a million that takes a third of a second.
+const floorEvery = 5 * time.Second
+
+// sayFull notes whether memory is full and nothing may go, and says why. The caller holds enforcer.
+func (p *policy) sayFull(on bool, m sample) {
+	why := ""
+	if on && p.fullWhy() != "" && time.Since(p.floored) < floorEvery {
+		return
+	}
+	if on {
+		p.floored = time.Now()
+		why = p.floor()
+		if m.maxmem == 0 {
+			why += "; Redis has no maxmemory of its own, so it goes on growing"
+		}
+	}
+	p.blocked.Store(&why)
+	p.s.alarms.full(on, m, why)
 }
 
 // awaitSaver waits a little for unsaved sessions to become evictable; false: none are unsaved, or it is past until.
@@ -229,76 +287,10 @@ func (p *policy) target() int64 {
 	return b.Max / 100 * int64(b.Target)
 }
 
-// free evicts one batch of the sessions that are next to go, of about excess bytes, fewer if fewer may go. What it really freed
-// is for the next sample to say: sizes are estimates. They are counted in reason, too.
-func (p *policy) free(ctx context.Context, excess int64, reason *atomic.Int64) (int, error) {
-	batch := p.pick(min(excess, evictBytes))
-	if len(batch) == 0 {
-		return 0, nil
-	}
-	n, _, err := p.s.evictor.evict(ctx, batch)
-	reason.Add(int64(n))
-	p.announce()
-	if n > 0 || errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		return n, nil // a session of the batch was wanted, so all stayed: the others are tried again
-	}
-	return n, err
-}
-
-// pick chooses victims: the sessions that may go and are the next in the order of memory.policy, up to about so many bytes. With
-// lru one that was restored a moment ago was touched then, so it is among the last; to pass it over in favour of sessions that
-// have been here for longer would evict the busiest ones when many are restored at once.
-func (p *policy) pick(want int64) []ref {
-	run, now := p.s.runs.Current(), nowMilli()
-	items := p.s.sessions.table.Victims(nil, evictBatch, func(it *item) bool { return p.s.evictable(it, run, now) })
-	return p.upTo(items, want)
-}
-
-func (p *policy) upTo(items []*item, want int64) []ref {
-	var refs []ref
-	least := p.averageSize() / 2 // of a session whose size is not known yet
-	for _, it := range items {
-		sh := p.s.sessions.table.ShardString(it.Key)
-		refs = append(refs, ref{sh, it})
-		sh.Lock()
-		want -= max(it.Bytes, least, 1)
-		sh.Unlock()
-		if want <= 0 {
-			break
-		}
-	}
-	return refs
-}
-
 // averageSize is what a resident session takes on average, in bytes.
 func (p *policy) averageSize() int64 {
 	last, _, _ := p.snapshot()
 	return last.used / int64(max(p.s.sessions.table.Listed(), 1))
-}
-
-// inactive evicts sessions that nothing has touched for inactivity_ttl.
-func (p *policy) inactive(ctx context.Context) {
-	cfg := p.config()
-	if cfg.InactivityTTL <= 0 || p.paused.Load() || !p.s.enforcing() {
-		return
-	}
-	p.enforcer.Lock()
-	defer p.enforcer.Unlock()
-	run, before := p.s.runs.Current(), time.Now().Add(-cfg.InactivityTTL).UnixMilli()
-	for ctx.Err() == nil {
-		items := p.s.sessions.table.OldestBefore(nil, evictBatch, before, func(it *item) bool { return p.s.evictable(it, run, nowMilli()) })
-		if len(items) == 0 {
-			return
-		}
-		n, _, err := p.s.evictor.evict(ctx, p.upTo(items, evictBytes))
-		p.s.stats.inactivity.Add(int64(n))
-		if err != nil && ctx.Err() == nil {
-			p.s.alarms.policy(err)
-		}
-		if n == 0 {
-			return
-		}
-	}
 }
 
 // rescue evicts because Redis has refused a write for want of memory, whatever the budget says; it returns how many went.
@@ -315,7 +307,7 @@ func (p *policy) rescue(ctx context.Context) int {
 	if m, serr := p.sample(ctx); serr == nil && m.maxmem > 0 {
 		until := time.Now().Add(savePatience)
 		for goal := m.maxmem * 9 / 10; serr == nil && m.raw > goal; {
-			k, ferr := p.free(ctx, max(m.raw-goal, 64<<10), &p.s.stats.rescued)
+			k, ferr := p.freeIn(ctx, lru.Every, max(m.raw-goal, 64<<10), atMaxmemory, &p.s.stats.rescued)
 			n, err = n+k, ferr
 			if k == 0 && (n > 0 || !p.awaitSaver(ctx, until)) {
 				break

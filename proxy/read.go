@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
@@ -38,13 +39,16 @@ const (
 	maxFieldName = 2000
 	// scanHashFrom is from how many fields on a hash is read in slices, so that one HGETALL does not hold up everyone else.
 	scanHashFrom = 1024
-	scanHashStep = 256
+	// scanMemoryFrom is what so many fields take at least in a hash table, in bytes; in the compact form, which stops no one when it
+	// is read at once, they may take less.
+	scanMemoryFrom = 48 << 10
+	scanHashStep   = 256
 )
 
 // readKeys reads keys in few round trips, whatever their number: what they are and how large, and their values.
 func readKeys(ctx context.Context, rd pipeliner, keys []wanted, fieldTTL bool) ([]reading, error) {
 	r := &reader{rd: rd, keys: slices.Clone(keys), out: make([]reading, len(keys)), heads: make([]head, len(keys)), fieldTTL: fieldTTL}
-	for _, step := range []func(context.Context) error{r.readHeads, r.readValues, r.readLargeHashes, r.readFieldTTLs} {
+	for _, step := range []func(context.Context) error{r.readHeads, r.countFields, r.readValues, r.readLargeHashes, r.readFieldTTLs} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("read keys from Redis: %w", err)
 		}
@@ -90,7 +94,9 @@ func (r *reader) readHeads(ctx context.Context) error {
 			// Not PExpireTime: its time.Duration ends in the year 2262, and an expiry beyond it would be lost.
 			h.expire = redis.NewIntCmd(ctx, "PEXPIRETIME", k.key)
 			_ = p.Process(ctx, h.expire) // queues it
-			h.len = p.HLen(ctx, k.key)
+			if k.patch {                 // of strings, which most keys are, it would be an error
+				h.len = p.HLen(ctx, k.key)
+			}
 			h.memory = p.MemoryUsage(ctx, k.key)
 		}
 	})
@@ -103,6 +109,28 @@ func (r *reader) readHeads(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// countFields asks how many fields those hashes have that may have more than scanHashFrom.
+func (r *reader) countFields(ctx context.Context) error {
+	var large []int
+	for i := range r.keys {
+		if h := &r.heads[i]; r.whole(i) && r.out[i].change.Type == session.Hash && (h.memory.Err() != nil || h.memory.Val() >= scanMemoryFrom) {
+			large = append(large, i)
+		}
+	}
+	if len(large) == 0 {
+		return nil
+	}
+	err := r.pipeline(ctx, func(p redis.Pipeliner) {
+		for _, i := range large {
+			r.heads[i].len = p.HLen(ctx, r.keys[i].key)
+		}
+	})
+	for _, i := range large {
+		r.heads[i].isLarge = r.heads[i].len.Val() > scanHashFrom
+	}
+	return err
 }
 
 func (r *reader) takeHead(i int) error {
@@ -149,7 +177,7 @@ func (r *reader) takeFields(i int) {
 			r.out[i].again = true
 		}
 		if text, ok := v.(string); ok {
-			c.Fields = append(c.Fields, session.Field{Name: k.fields[j], Value: []byte(text)})
+			c.Fields = append(c.Fields, session.Field{Name: k.fields[j], Value: bytesOf(text)})
 		} else {
 			c.Removed = append(c.Removed, k.fields[j])
 		}
@@ -204,7 +232,7 @@ func (r *reader) readSlice(ctx context.Context, from, to int) error {
 			case r.out[i].change.Type == session.String:
 				h.text = p.Get(ctx, k.key)
 			case r.out[i].change.Type == session.Hash:
-				if h.isLarge = h.len.Val() > scanHashFrom; !h.isLarge {
+				if !h.isLarge {
 					h.all = p.HGetAll(ctx, k.key)
 				}
 			default:
@@ -258,14 +286,22 @@ func (r *reader) takeValue(i int) {
 		case err != nil: // it has another type now
 			out.again = true
 		case out.change.Type == session.String:
-			out.change.Value = []byte(text)
+			out.change.Value = bytesOf(text)
 		default:
-			out.change.Dump = []byte(text)
+			out.change.Dump = bytesOf(text)
 		}
 	case h.all != nil:
 		fields, err := h.all.Result()
 		out.setFields(fields, err)
 	}
+}
+
+// bytesOf is text as bytes that nobody changes, without a copy: values are large. It is never nil, which would be no value at all.
+func bytesOf(text string) []byte {
+	if text == "" {
+		return []byte{}
+	}
+	return unsafe.Slice(unsafe.StringData(text), len(text))
 }
 
 func (out *reading) setFields(fields map[string]string, err error) {
@@ -279,7 +315,7 @@ func (out *reading) setFields(fields map[string]string, err error) {
 	}
 	out.change.Fields = make([]session.Field, 0, len(fields))
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		out.change.Fields = append(out.change.Fields, session.Field{Name: name, Value: []byte(fields[name])})
+		out.change.Fields = append(out.change.Fields, session.Field{Name: name, Value: bytesOf(fields[name])})
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,6 +31,9 @@ func (s *Server) recover(ctx context.Context) error {
 		}
 	}
 	if err := s.recoverAway(ctx, run); err != nil {
+		return err
+	}
+	if err := s.recoverPins(ctx); err != nil {
 		return err
 	}
 	for i, db := range dbs {
@@ -68,7 +70,7 @@ func (s *Server) recoverMarked(ctx context.Context, db int, run upstream.Run, n 
 func (s *Server) recoverHeat(ctx context.Context, db int, run upstream.Run) (int, error) {
 	cmds, err := s.control.db(db).Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i := range heatBuckets {
-			p.HGetAll(ctx, heatPrefix+strconv.FormatUint(uint64(i), 16))
+			p.HGetAll(ctx, bucketKey(i))
 		}
 		return nil
 	})
@@ -208,7 +210,7 @@ func (s *Server) keepOrphans(ctx context.Context) {
 func (s *Server) loadOrphan(ctx context.Context, identity string) error {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	r, err := s.enter(ctx, []byte(identity), nil, s.runs.Current())
+	r, err := s.enter(ctx, []byte(identity), nil, s.runs.Current(), nil)
 	if err == nil {
 		r.leave()
 	}

@@ -106,12 +106,12 @@ func TestWritesAreMarkedWithoutMemory(t *testing.T) {
 	w.want(":2\r\n", "RPUSH", "s:a:list", "1", "2")
 	e.admin("SYNC")
 	testenv.Eventually(t, 5e9, "the mark of the first write is gone", func() bool {
-		return !e.direct.HExists(ctx, "credproxy:1:dirty", "s:a:list").Val()
+		return !e.direct.HExists(ctx, "credproxy:2:dirty", "s:a:list").Val()
 	})
 	e.admin("PAUSE")
 	must(t, e.direct.ConfigSet(ctx, "maxmemory", "1").Err())
 	w.want("$1\r\n1\r\n", "LPOP", "s:a:list")
-	marked := e.direct.HExists(ctx, "credproxy:1:dirty", "s:a:list").Val()
+	marked := e.direct.HExists(ctx, "credproxy:2:dirty", "s:a:list").Val()
 	must(t, e.direct.ConfigSet(ctx, "maxmemory", "0").Err())
 	if !marked {
 		t.Error("the write was answered and its key is not marked")

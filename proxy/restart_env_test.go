@@ -32,6 +32,7 @@ type childSpec struct {
 	Armed              string // a file; it is not killed before that exists
 	SpareFiles         int    // descriptors that it may open once it listens; 0: as many as it likes
 	Log                string // file for its log; "": none
+	Budget             int64  // memory.max, bytes
 }
 
 // runChildProxy serves until it is killed. It says its address on stdout.
@@ -54,6 +55,7 @@ func serveChild(text string) error {
 	}
 	cfg := baseConfig()
 	cfg.Upstream.Address, cfg.Sync.Interval, cfg.Sync.Mode = spec.Redis, spec.Interval, spec.Mode
+	cfg.Memory.Budget.Max = spec.Budget
 	die := func() error {
 		if _, err := os.Stat(spec.Armed); err != nil {
 			return nil
@@ -104,7 +106,7 @@ func spareFiles(n int) error {
 // and e.wire go to it.
 func (e *env) startChild(interval time.Duration) (addr string, kill func()) {
 	e.t.Helper()
-	spec, err := json.Marshal(childSpec{e.redis.Addr(), e.dsn, e.source, interval, e.cfg.Sync.Mode, e.dieAfter, e.armed, e.spareFiles, e.childLog})
+	spec, err := json.Marshal(childSpec{e.redis.Addr(), e.dsn, e.source, interval, e.cfg.Sync.Mode, e.dieAfter, e.armed, e.spareFiles, e.childLog, e.cfg.Memory.Budget.Max})
 	must(e.t, err)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+string(spec))
@@ -135,7 +137,7 @@ func (e *env) flushedHits() map[string]uint64 {
 	e.t.Helper()
 	ctx := context.Background()
 	hits := map[string]uint64{}
-	for _, bucket := range e.direct.Keys(ctx, "credproxy:1:heat:*").Val() {
+	for _, bucket := range e.direct.Keys(ctx, "credproxy:2:heat:*").Val() {
 		for id, text := range e.direct.HGetAll(ctx, bucket).Val() {
 			b := []byte(text)
 			_, n := binary.Uvarint(b)

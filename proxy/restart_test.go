@@ -28,7 +28,7 @@ func TestCleanRestart(t *testing.T) {
 	hits := e.sessionInfo("any/stay3", "hits")
 	before := e.lastAccess()
 	e.stop()
-	if marks := e.direct.HLen(context.Background(), "credproxy:1:dirty").Val(); marks != 0 {
+	if marks := e.direct.HLen(context.Background(), "credproxy:2:dirty").Val(); marks != 0 {
 		t.Errorf("%d marks are left after a clean stop", marks)
 	}
 	e.start()
@@ -96,7 +96,7 @@ func TestKilledProxyKnowsItsSessions(t *testing.T) {
 		return len(e.states()) == 41 && e.stat("adoption_pending") == 0 && e.stat("dirty_keys") == 0
 	})
 	e.settled()
-	if n := e.direct.HLen(context.Background(), "credproxy:1:dirty").Val(); n != 0 {
+	if n := e.direct.HLen(context.Background(), "credproxy:2:dirty").Val(); n != 0 {
 		t.Errorf("%d marks are left", n)
 	}
 	c = e.wire()

@@ -14,6 +14,7 @@ type rules struct {
 	verdict []atomic.Uint32 // by Command.Index: 0 not asked yet, 1 allowed, 2 denied
 	flush   FlushPolicy
 	wait    time.Duration
+	slow    time.Duration // commands that wait this long for their session are in the slow log; 0: none are
 	through bool
 	own     passwords // nil: Redis judges AUTH
 	admins  []string  // who may run the CREDPROXY commands that change something; nil: everyone
@@ -26,7 +27,7 @@ const (
 )
 
 func newRules(t *keyspace.Table, cfg Config) *rules {
-	r := &rules{deny: map[string]bool{}, verdict: make([]atomic.Uint32, t.Len()), flush: cfg.Flush, wait: cfg.Sync.Wait,
+	r := &rules{deny: map[string]bool{}, verdict: make([]atomic.Uint32, t.Len()), flush: cfg.Flush, wait: cfg.Sync.Wait, slow: cfg.SlowWait,
 		through: cfg.Sync.Mode == SyncThrough, own: newPasswords(cfg.Exposure.Passwords), admins: cfg.Exposure.Admins,
 		open: !cfg.Exposure.Protected}
 	for _, name := range cfg.Deny {

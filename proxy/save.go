@@ -30,10 +30,15 @@ type saver struct {
 	gen     atomic.Uint64
 	lastErr atomic.Pointer[error]
 	saved   atomic.Int64 // keys saved since the start
+	each    atomic.Int64 // bytes of a key, on average over the latest batch
 }
 
-// saveBatch bounds one round trip: how many keys are read and committed together.
-const saveBatch = 512
+// saveBatch and saveBytes bound one round trip: how many keys are read and committed together, and about how many bytes of them. More
+// would be copied more often on its way, as buffers grow, and hold up Redis for longer at a time.
+const (
+	saveBatch = 512
+	saveBytes = 1 << 20
+)
 
 // saveTimeout bounds one batch.
 const saveTimeout = 30 * time.Second
@@ -49,10 +54,15 @@ type pace struct {
 }
 
 // rest returns how long to wait after a pass that has taken so long. At the least a quarter of the interval lies between the starts of
-// two passes, so that changes of one key come together.
+// two passes, so that changes of one key come together. Where passes take so long that the interval cannot be kept, clients change more
+// than can be saved beside them: then at least a third of the time is theirs, and what they change again meanwhile is saved once.
 func (p *pace) rest(took time.Duration) time.Duration {
 	p.slow = max(took, p.slow*7/8)
-	return max(max(p.interval-p.slow, p.interval/4)-took, 0)
+	rest := max(max(p.interval-p.slow, p.interval/4)-took, 0)
+	if took > p.interval/2 {
+		rest = max(rest, min(took/2, p.interval))
+	}
+	return rest
 }
 
 // run saves every interval, or sooner when somebody waits, until ctx ends.
@@ -146,7 +156,7 @@ func (v *saver) requeue(refs []ref) {
 func (v *saver) takeBatch(refs []ref) (jobs []*job, rest []ref) {
 	run, n := v.s.runs.Current(), 0
 	for i, r := range refs {
-		if n >= saveBatch {
+		if n >= saveBatch || int64(n)*v.each.Load() >= saveBytes {
 			return jobs, refs[i:]
 		}
 		j := v.takeOne(r, run)
@@ -179,6 +189,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		return nil
 	}
 	j := &job{ref: r, id: v.s.sessions.id(r.it.Key), keys: map[string]*dirtyKey{}, seq: d.dirtySeq, run: run, done: make(chan struct{})}
+	d.settled = ""
 	for name, k := range d.dirty {
 		if d.held[name] > 0 {
 			j.seq = 0

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"credproxy/internal/session"
 )
@@ -75,6 +74,7 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 	if err := v.s.control.checkRun(jobs[0].run); err != nil {
 		return nil, err
 	}
+	v.weigh(readings)
 	again = map[ref]map[string]*dirtyKey{}
 	whole := func(j *job, key string) {
 		if again[j.ref] == nil {
@@ -109,6 +109,19 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 	}
 	v.saved.Add(int64(len(readings) - len(refused)))
 	return again, nil
+}
+
+// weigh notes how large keys are, for the next batch.
+func (v *saver) weigh(readings []reading) {
+	var sum int
+	for i := range readings {
+		c := &readings[i].change
+		sum += len(c.Value) + len(c.Dump)
+		for _, f := range c.Fields {
+			sum += len(f.Value)
+		}
+	}
+	v.each.Store(int64(sum / max(len(readings), 1)))
 }
 
 func (v *saver) store(ctx context.Context, changes map[*job]*session.Change) ([]session.Ref, error) {
@@ -155,6 +168,7 @@ func (j *job) takeMarks() (pairs []any) {
 	if j.ref.it.Value.busy > 0 || d == nil {
 		return nil
 	}
+	d.settled = ""
 	j.marks = map[string]*mark{}
 	for key, m := range d.marks {
 		if d.dirty[key] == nil {
@@ -194,34 +208,5 @@ func (v *saver) finish(j *job, keepMarks bool) {
 	r.it.Value.restLocked()
 }
 
-// measure asks Redis how large the saved sessions are, where all of a session's keys follow from its id. A size that cannot be
-// had stays as it was: it is an estimate.
-func (v *saver) measure(ctx context.Context, db int, jobs []*job) {
-	sizes := make([][]*redis.IntCmd, len(jobs))
-	_, _ = v.s.control.db(db).Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, j := range jobs {
-			keys, wild := v.s.sessions.literals(j.id)
-			if wild {
-				continue
-			}
-			for _, key := range keys {
-				sizes[i] = append(sizes[i], p.MemoryUsage(ctx, key))
-			}
-		}
-		return nil
-	})
-	for i, j := range jobs {
-		var sum int64
-		for _, cmd := range sizes[i] {
-			sum += cmd.Val()
-		}
-		if sum > 0 {
-			j.ref.sh.Lock()
-			j.ref.sh.SetBytes(j.ref.it, sum)
-			j.ref.sh.Unlock()
-		}
-	}
-}
-
 // newGen returns a mark's generation: no other mark of any process has it.
-func (v *saver) newGen() string { return fmt.Sprintf("%s%x", tmpToken, v.gen.Add(1)) }
+func (v *saver) newGen() string { return tmpToken + strconv.FormatUint(v.gen.Add(1), 16) }

@@ -37,6 +37,7 @@ type Server struct {
 	adopter  *adopter
 	alarms   *alarms
 	stats    stats
+	slow     slowLog
 	certs    certificates
 	greeting greeting
 	learned  learned
@@ -52,20 +53,27 @@ type Server struct {
 	flushing sync.RWMutex  // held for writing by FLUSHALL and its like, for reading by what moves keys between the stores
 	notOwner atomic.Bool   // another process enforces the policy: serve, but evict nothing
 
-	// base is the life of the proxy's own work; tasks are its goroutines.
-	base  context.Context
-	stop  context.CancelFunc
-	tasks sync.WaitGroup
+	// base is the life of the proxy's own work; tasks are its goroutines, and underway those among them that change sessions.
+	base     context.Context
+	stop     context.CancelFunc
+	tasks    sync.WaitGroup
+	underway atomic.Int64
+	duties   duties
+	halter   halter
+	heirs    *heirs // nil: there was no process before
 
-	lanes    []*lane // since begin
+	streams  atomic.Int64 // clients in the middle of a large command
+	lanes    []*lane      // since begin
 	nextLane atomic.Uint32
 
+	probed   bool // Redis is one to work with
 	listener *resp.Listener
 	front    *redcon.Server
 	drained  chan struct{} // closed when redcon may learn that the listener is closed
 	closing  atomic.Bool   // set under life
 	life     sync.Mutex    // guards begun: Serve and Shutdown may be called at the same time
 	begun    bool          // the tasks run
+	serving  chan struct{} // closed when they do
 }
 
 // New builds a proxy; nothing is opened yet.
@@ -82,7 +90,7 @@ func New(cfg Config, store Store) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, store: store, table: keyspace.NewTable(), sessions: table,
 		loads: make(chan struct{}, maxLoads), started: time.Now(),
-		drained: make(chan struct{}), orphans: make(chan struct{}, 1)}
+		drained: make(chan struct{}), serving: make(chan struct{}), orphans: make(chan struct{}, 1)}
 	table.off = cfg.Sync.Mode == SyncOff
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.runs = upstream.NewRuns(func(run upstream.Run, id string) {
@@ -113,8 +121,11 @@ func New(cfg Config, store Store) (*Server, error) {
 
 // Listen checks Redis, recovers what an earlier process left, and opens the port. After it, Addr is known and clients may
 // connect; they are served once Serve runs.
-func (s *Server) Listen(ctx context.Context) error {
-	if err := s.checkUpstream(ctx); err != nil {
+func (s *Server) Listen(ctx context.Context) error { return s.ListenOn(ctx, nil) }
+
+// ListenOn is Listen with a listener that is open already; nil: the configured one is opened.
+func (s *Server) ListenOn(ctx context.Context, given net.Listener) error {
+	if err := s.Probe(ctx); err != nil {
 		return err
 	}
 	// The plan comes first: recover prepares databases, and that notes those with nothing to adopt.
@@ -124,13 +135,23 @@ func (s *Server) Listen(ctx context.Context) error {
 	if err := s.recover(ctx); err != nil {
 		return fmt.Errorf("recover state from Redis: %w", err)
 	}
-	ln, err := listen(s.cfg.Listen, s.cfg.Exposure)
+	ln, err := s.open(given)
 	if err != nil {
 		return err
 	}
 	s.front = redcon.NewServerNetwork("", "", s.handle, s.accept, s.closed)
 	s.listener = resp.NewListener(ln, s.listenerConfig())
 	return nil
+}
+
+// Probe finds out whether Redis can be worked with. It changes nothing, and once it has succeeded it does nothing more.
+func (s *Server) Probe(ctx context.Context) error {
+	if s.probed {
+		return nil
+	}
+	err := s.checkUpstream(ctx)
+	s.probed = err == nil
+	return err
 }
 
 // Addr is where clients connect.
@@ -140,6 +161,9 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 func (s *Server) Serve() error {
 	if !s.begin() {
 		return nil
+	}
+	if s.heirs != nil {
+		s.tasks.Go(s.heirs.serve)
 	}
 	err := s.front.Serve(patientListener{s.listener, s.drained})
 	if s.closing.Load() {
@@ -172,26 +196,12 @@ func (s *Server) begin() bool {
 	}
 	s.begun = true
 	s.startLanes()
-	s.tasks.Go(func() { s.saver.run(s.base, s.cfg.Sync.Interval) })
-	s.tasks.Go(func() { s.remover.run(s.base) })
-	s.tasks.Go(func() { s.policy.run(s.base) })
-	s.tasks.Go(func() { s.keepHeat(s.base) })
-	s.tasks.Go(func() { s.keepOrphans(s.base) })
-	s.tasks.Go(func() { s.adopter.run(s.base) })
-	s.tasks.Go(func() {
-		for s.base.Err() == nil {
-			err := s.listEvicted(s.base)
-			if err == nil || pause(s.base, time.Second, err) != nil {
-				return
-			}
-		}
-	})
-	s.policy.wake()
-	s.saver.queue.wake() // what an earlier process has left unsaved has waited long enough
+	s.startDuties()
+	close(s.serving)
 	return true
 }
 
-// keepHeat writes access times to Redis every few seconds.
+// keepHeat writes access times to Redis every few seconds, and tells what the log has left out.
 func (s *Server) keepHeat(ctx context.Context) {
 	since := nowMilli()
 	tick := time.NewTicker(heatInterval)
@@ -199,9 +209,11 @@ func (s *Server) keepHeat(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			s.alarms.tellLeftOut(true)
 			return
 		case <-tick.C:
 			since = s.flushHeat(ctx, since)
+			s.alarms.tellLeftOut(false)
 		}
 	}
 }
@@ -220,8 +232,8 @@ func (s *Server) flushHeat(ctx context.Context, since int64) int64 {
 }
 
 // enter passes the gate for a key's session.
-func (s *Server) enter(ctx context.Context, identity, key []byte, run upstream.Run) (ref, error) {
-	return s.sessions.enter(ctx, identity, key, run, s.runs.Current, s.load)
+func (s *Server) enter(ctx context.Context, identity, key []byte, run upstream.Run, w *waited) (ref, error) {
+	return s.sessions.enter(ctx, identity, key, run, s.runs.Current, s.load, w)
 }
 
 // enforcing reports whether this process may evict.
@@ -250,12 +262,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = s.saveAll(ctx)
 		s.flushHeat(context.WithoutCancel(ctx), 0) // also when the saving has used the time up
 	}
+	s.close()
+	return err
+}
+
+// close ends everything but clients, of whom there are none any more.
+func (s *Server) close() {
 	s.stop()
+	s.duties.stop()
 	s.tasks.Wait()
 	s.upstream.Close()
 	s.stopLanes()
 	s.control.close()
-	return err
 }
 
 func (s *Server) saveAll(ctx context.Context) error {
@@ -344,7 +362,7 @@ func (s *Server) adoptAgain() error {
 	if err := s.adopter.plan(ctx); err != nil {
 		return fmt.Errorf("adopt sessions of new keyspaces: %w", err)
 	}
-	s.tasks.Go(func() { s.adopter.run(s.base) })
+	s.duties.chores.start(s.adopter.run)
 	return nil
 }
 

@@ -37,7 +37,11 @@ type gate struct {
 	pinned bool
 	away   bool    // sync = "off": the application's tables hold it, nothing of it is saved (off.go)
 	queued bool    // stands in the saver's queue
+	aging  bool    // found by a scan that goes on: it stands in no order until all its keys have said how old it is
 	fresh  bool    // made by a touch: its heat of earlier days has not been read yet
+	why    cause   // of its last eviction
+	left   uint32  // when that was, unix seconds
+	sizeKB uint32  // what Redis last said that it takes, for estimates to begin from
 	loaded int64   // when it last became resident, unix nanoseconds
 	more   *detail // nil for a session at rest: clean, nothing under way
 }
@@ -47,6 +51,7 @@ type detail struct {
 	flight   *flight              // the restore or eviction under way
 	dirty    map[string]*dirtyKey // changed in Redis, not in Postgres yet
 	marks    map[string]*mark     // keys whose mark stands in Redis
+	settled  string               // a key whose mark is sure, and that is dirty as a whole; whoever takes from dirty or marks empties it
 	held     map[string]int       // keys with a removal in flight: not saved meanwhile
 	saving   chan struct{}        // closed when the save that took the dirty keys is over
 	poison   map[string]string    // keys whose stored form cannot be restored, with the reason
@@ -56,6 +61,7 @@ type detail struct {
 	saved    chan struct{}        // closed when savedSeq rises or nothing is left to save; nil if nobody waits
 	names    map[string]struct{}  // keys that a session which is away may have (O5)
 	grown    bool                 // it is away and was written to: its size is to be measured
+	holds    [holdKinds]int32     // what clients keep it busy with for longer than a command, for explanations
 }
 
 // flight is one restore or eviction that others may wait for.
@@ -63,6 +69,7 @@ type flight struct {
 	done   chan struct{}
 	cancel func() // asks an eviction to give up, nil for a restore
 	err    error  // set before done is closed
+	watch  stopwatch
 }
 
 type (
@@ -88,7 +95,7 @@ func (g *gate) detailLocked() *detail {
 func (g *gate) restLocked() {
 	d := g.more
 	if d != nil && d.flight == nil && len(d.dirty) == 0 && len(d.marks) == 0 && len(d.held) == 0 && d.saving == nil &&
-		len(d.poison) == 0 && d.saved == nil && len(d.names) == 0 && !d.grown && d.avoid <= nowMilli() {
+		len(d.poison) == 0 && d.saved == nil && len(d.names) == 0 && !d.grown && d.holds == [holdKinds]int32{} && d.avoid <= nowMilli() {
 		g.more = nil
 	}
 }
@@ -111,7 +118,7 @@ type patterns struct {
 }
 
 func newSessions(specs []keyspace.Spec) (*sessions, error) {
-	s := &sessions{table: lru.New[gate](0)}
+	s := &sessions{table: lru.NewGrouped[gate](0, func(identity string) int { return int(numberOf(identity)) })}
 	return s, s.setPatterns(specs)
 }
 
@@ -138,6 +145,13 @@ func (s *sessions) number(name string) uint16 {
 	}
 	s.names = append(s.names, name)
 	return uint16(len(s.names) - 1)
+}
+
+// count is how many keyspaces have a number.
+func (s *sessions) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.names)
 }
 
 func (s *sessions) name(number uint16) string {

@@ -87,7 +87,7 @@ func passGate(s *sessions, buf, key []byte, now int64) ([]byte, bool) {
 	if !ok {
 		return buf, false
 	}
-	r, ok := s.tryEnter(identity, 1, now)
+	r, ok := s.tryEnter(ref{}, identity, 1, now)
 	if ok {
 		r.leave()
 	}

@@ -17,13 +17,16 @@ type Stats struct {
 	RedisMaxMemory    int64     // Redis's own limit, bytes; 0: none
 	RedisPolicy       string    // Redis's own maxmemory-policy
 
-	Sessions  SessionCounts
-	Evictions EvictionCounts
+	Sessions   SessionCounts
+	Evictions  EvictionCounts
+	PassedOver []ReasonCount // how often sessions stayed that stood before the one that went, by reason; a fixed list
+	Keyspaces  []Keyspace    // in the order of the configuration
 
 	DirtyKeys, SavedKeys    int64
 	SaveLag                 time.Duration // age of the oldest unsaved change
 	Restores, RestoreErrors int64
 	RestoreP50, RestoreP99  time.Duration // of the last restores
+	SlowWaits               int64         // commands that have waited for their session for as long as log.slow or longer
 	Hits, Misses            int64         // commands on resident sessions, and on those that had to be waited for
 
 	Clients, MaxClients int
@@ -39,6 +42,8 @@ type Stats struct {
 	Closing    bool
 	NotSaving  time.Duration // for how long attempts to save have failed; 0: they do not
 	MemoryFull bool          // over the threshold, and nothing may be evicted
+	FullFor    time.Duration // since when; 0: it is not
+	FullWhy    string        // what keeps the sessions then, and what to do about it
 	Uptime     time.Duration
 	Version    string
 }
@@ -54,10 +59,12 @@ func (n SessionCounts) Tracked() int64 {
 // EvictionCounts are evicted sessions by reason. For a moment Total may be ahead of the sum of the others.
 type EvictionCounts struct {
 	Total      int64
+	Bytes      int64 // what they took in Redis, by its own measure
 	Memory     int64 // memory was over the threshold
 	Inactivity int64 // idle for inactivity_ttl
 	Rescue     int64 // Redis was at its maxmemory
 	Command    int64 // an operator wanted it
+	Keyspace   int64 // the keyspace was over its own max
 }
 
 // Stats takes a snapshot. It looks at every session, some 30 ns each, and holds no lock for long.
@@ -68,16 +75,17 @@ func (s *Server) Stats() Stats {
 		Used: m.used, Max: cfg.Budget.Max, Threshold: cfg.Budget.Threshold, Target: cfg.Budget.Target,
 		PercentUsed: percentOf(m.used, cfg.Budget), SampledAt: m.at, RedisMaxMemory: m.maxmem, RedisPolicy: m.policy,
 		Sessions: s.countStates(),
-		Evictions: EvictionCounts{Total: st.evictions.Load(), Memory: st.memory.Load(), Inactivity: st.inactivity.Load(),
-			Rescue: st.rescued.Load(), Command: st.commanded.Load()},
+		Evictions: EvictionCounts{Total: st.evictions.Load(), Bytes: st.evictedBytes.Load(), Memory: st.memory.Load(), Inactivity: st.inactivity.Load(),
+			Rescue: st.rescued.Load(), Command: st.commanded.Load(), Keyspace: st.space.Load()},
+		PassedOver: st.passedOver(), Keyspaces: s.Keyspaces(), FullWhy: s.policy.fullWhy(),
 		DirtyKeys: s.saver.queue.keys.Load(), SavedKeys: s.saver.saved.Load(),
 		SaveLag:  time.Duration(s.saver.lag()) * time.Millisecond,
 		Restores: st.restores.Load(), RestoreErrors: st.restoreErrors.Load(),
-		Hits: st.hits.Load(), Misses: st.misses.Load(),
+		Hits: st.hits.Load(), Misses: st.misses.Load(), SlowWaits: st.slow.Load(),
 		Clients: s.clients.count(), MaxClients: s.cfg.MaxClients, Rescues: st.rescues.Load(),
 		AdoptionPending: s.adopter.pending(), AdoptionKeys: s.adopter.keys.Load(), AdoptionKeysTotal: s.adopter.all.Load(),
 		Paused: s.policy.paused.Load(), Enforcing: s.enforcing(), Closing: s.closing.Load(),
-		NotSaving: s.alarms.lasts(alarmSaving), MemoryFull: s.alarms.on(alarmFull),
+		NotSaving: s.alarms.lasts(alarmSaving), MemoryFull: s.alarms.on(alarmFull), FullFor: s.alarms.lasts(alarmFull),
 		Uptime: time.Since(s.started), Version: s.cfg.Version,
 	}
 	out.Families, out.Commands = st.commands.load()
@@ -121,37 +129,48 @@ func (st *Stats) pairs() []pair {
 	for _, p := range st.memoryPairs() {
 		pairs = append(pairs, pair{"memory_" + p.name, p.value})
 	}
+	return append(append(pairs, st.counterPairs()...), st.keyspacePairs()...)
+}
+
+func (st *Stats) counterPairs() []pair {
 	n, out := st.Sessions, st.Evictions
-	return append(pairs,
-		pair{"sessions_tracked", n.Tracked()},
-		pair{"sessions_resident", n.Resident + n.Evicting},
-		pair{"sessions_evicted", n.Evicted},
-		pair{"sessions_loading", n.Loading},
-		pair{"sessions_unknown", n.Unknown},
-		pair{"dirty_keys", st.DirtyKeys},
-		pair{"evictions", out.Total},
-		pair{"memory_evictions", out.Memory},
-		pair{"inactivity_evictions", out.Inactivity},
-		pair{"rescue_evictions", out.Rescue},
-		pair{"command_evictions", out.Command},
-		pair{"restores", st.Restores},
-		pair{"restore_errors", st.RestoreErrors},
-		pair{"hits", st.Hits},
-		pair{"misses", st.Misses},
-		pair{"restore_p50_us", st.RestoreP50.Microseconds()},
-		pair{"restore_p99_us", st.RestoreP99.Microseconds()},
-		pair{"sync_lag_ms", st.SaveLag.Milliseconds()},
-		pair{"saved_keys", st.SavedKeys},
-		pair{"clients", st.Clients},
-		pair{"commands", st.Commands},
-		pair{"oom_rescues", st.Rescues},
-		pair{"adoption_pending", st.AdoptionPending},
-		pair{"adoption_keys", st.AdoptionKeys},
-		pair{"adoption_keys_total", st.AdoptionKeysTotal},
-		pair{"paused", boolInt(st.Paused)},
-		pair{"enforcing", boolInt(st.Enforcing)},
-		pair{"uptime_seconds", int64(st.Uptime.Seconds())},
-	)
+	return []pair{
+		{"sessions_tracked", n.Tracked()},
+		{"sessions_resident", n.Resident + n.Evicting},
+		{"sessions_evicted", n.Evicted},
+		{"sessions_loading", n.Loading},
+		{"sessions_unknown", n.Unknown},
+		{"dirty_keys", st.DirtyKeys},
+		{"evictions", out.Total},
+		{"evicted_bytes", out.Bytes},
+		{"memory_evictions", out.Memory},
+		{"inactivity_evictions", out.Inactivity},
+		{"rescue_evictions", out.Rescue},
+		{"command_evictions", out.Command},
+		{"keyspace_evictions", out.Keyspace},
+		{"restores", st.Restores},
+		{"restore_errors", st.RestoreErrors},
+		{"hits", st.Hits},
+		{"misses", st.Misses},
+		{"slow_waits", st.SlowWaits},
+		{"restore_p50_us", st.RestoreP50.Microseconds()},
+		{"restore_p99_us", st.RestoreP99.Microseconds()},
+		{"sync_lag_ms", st.SaveLag.Milliseconds()},
+		{"saved_keys", st.SavedKeys},
+		{"clients", st.Clients},
+		{"commands", st.Commands},
+		{"oom_rescues", st.Rescues},
+		{"adoption_pending", st.AdoptionPending},
+		{"adoption_keys", st.AdoptionKeys},
+		{"adoption_keys_total", st.AdoptionKeysTotal},
+		{"paused", boolInt(st.Paused)},
+		{"enforcing", boolInt(st.Enforcing)},
+		{"not_saving_ms", st.NotSaving.Milliseconds()},
+		{"memory_full", boolInt(st.MemoryFull)},
+		{"closing", boolInt(st.Closing)},
+		{"maxclients", st.MaxClients},
+		{"uptime_seconds", int64(st.Uptime.Seconds())},
+	}
 }
 
 // PingRedis asks Redis for a sign of life, PingPostgres the store.

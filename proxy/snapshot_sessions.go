@@ -23,7 +23,7 @@ type SessionInfo struct {
 	Dirty      int   // keys that are not in Postgres yet
 	Pinned     bool
 	Keys       int64  // -1: not counted
-	Eviction   string // why it would or would not be evicted; "": not asked
+	Eviction   string // why it is where it is and what would change that, in one line; "": not asked
 }
 
 // Name is the session's full name, which Session and the actions take.
@@ -65,14 +65,14 @@ func (s *Server) Session(ctx context.Context, name string) (SessionInfo, error) 
 	}
 	r.sh.Lock()
 	st := lru.Stat{Key: r.it.Key, LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes}
-	state := r.it.Value.state
-	why := s.obstacleLocked(r, s.runs.Current())
 	r.sh.Unlock()
 	info := s.describe(&st)
-	info.Eviction = explain(state, why)
-	if n, err := s.countKeys(ctx, id); err == nil {
+	n, err := s.countKeys(ctx, id)
+	if err == nil {
 		info.Keys = n
 	}
+	f := s.factsOf(r, err != nil)
+	info.Eviction = f.sentence()
 	return info, nil
 }
 

@@ -20,7 +20,7 @@ func (s *Server) sourceKeys(id session.ID, keys []session.Key) []session.Key {
 		if s.owns(nil, own, id.DB, k.Name) {
 			return false
 		}
-		s.log.Error("restore.source returned a key that is not the session's; it is left out", "session", id, "key", k.Name)
+		s.alarms.astray(id, k.Name)
 		return true
 	})
 }
@@ -30,7 +30,7 @@ func (s *Server) markSource(ctx context.Context, r ref, db int, keys []session.K
 	for part := range slices.Chunk(keys, markStep) {
 		var pairs []any
 		for i := range part {
-			if gen := s.sessions.beginWrite(r, []byte(part[i].Name), s.saver.newGen); gen != "" {
+			if gen := s.sessions.beginWrite(r, []byte(part[i].Name), s.saver); gen != "" {
 				pairs = append(pairs, part[i].Name, gen)
 			}
 		}

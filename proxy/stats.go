@@ -11,13 +11,16 @@ import (
 
 // stats counts since the start of the process.
 type stats struct {
-	evictions               atomic.Int64
-	memory, inactivity      atomic.Int64 // evictions by reason, with the next line: over the threshold, idle for too long,
-	rescued, commanded      atomic.Int64 // Redis at maxmemory, CREDPROXY EVICT and its like
+	evictions, evictedBytes atomic.Int64
+	memory, inactivity      atomic.Int64          // evictions by reason, with the next line: over the threshold, idle for too long,
+	rescued, commanded      atomic.Int64          // Redis at maxmemory, CREDPROXY EVICT and its like,
+	space                   atomic.Int64          // a keyspace over its own budget
+	passed                  [reasons]atomic.Int64 // sessions that eviction has passed over, by reason
 	restores, restoreErrors atomic.Int64
 	hits, misses            atomic.Int64 // commands on sessions that were resident, and that had to wait
 	commands                commandCounts
 	rescues                 atomic.Int64
+	slow                    atomic.Int64 // commands in the slow log, ever
 
 	mu      sync.Mutex // guards latency and next
 	latency []time.Duration
@@ -26,9 +29,12 @@ type stats struct {
 
 // reset begins to count anew, but for what must only rise.
 func (st *stats) reset() {
-	for _, n := range []*atomic.Int64{&st.evictions, &st.memory, &st.inactivity, &st.rescued, &st.commanded, &st.restores,
-		&st.restoreErrors, &st.hits, &st.misses, &st.rescues} {
+	for _, n := range []*atomic.Int64{&st.evictions, &st.evictedBytes, &st.memory, &st.inactivity, &st.rescued, &st.commanded, &st.space, &st.restores,
+		&st.restoreErrors, &st.hits, &st.misses, &st.rescues, &st.slow} {
 		n.Store(0)
+	}
+	for i := range st.passed {
+		st.passed[i].Store(0)
 	}
 	st.commands.reset()
 	st.mu.Lock()
@@ -89,7 +95,10 @@ func (t *batchTimer) end(c *client) {
 // latencies is over how many of the last restores percentiles are taken.
 const latencies = 2048
 
-func (st *stats) evicted(n int) { st.evictions.Add(int64(n)) }
+func (st *stats) evicted(n int, bytes int64) {
+	st.evictions.Add(int64(n))
+	st.evictedBytes.Add(bytes)
+}
 
 func (st *stats) restored(d time.Duration) {
 	st.restores.Add(1)

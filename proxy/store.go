@@ -44,6 +44,9 @@ type Store interface {
 	Sessions(ctx context.Context, after int64, limit int) ([]session.Summary, error)
 	// Kept lists stored sessions that are not elsewhere, after position after, without counting their keys.
 	Kept(ctx context.Context, after int64, limit int) ([]session.Summary, error)
+	// Pins lists the sessions that are pinned, with the heat of those that are stored; Pin notes that one is, or is not any more.
+	Pins(ctx context.Context) ([]session.Summary, error)
+	Pin(ctx context.Context, id session.ID, on bool) error
 	// Purge removes what expired long before now, at most limit keys; it returns how many.
 	Purge(ctx context.Context, now int64, limit int) (int, error)
 	// Ping reports whether the store can be reached.

@@ -25,6 +25,7 @@ type transaction struct {
 }
 
 func (t *transaction) abandon(s *Server) {
+	keepBusy(t.touches, holdQueued, -1)
 	for i := range t.touches {
 		s.finishTouch(&t.touches[i], true)
 	}
@@ -74,6 +75,7 @@ func (c *client) giveBack() {
 
 func (c *client) unwatch() {
 	for _, r := range c.watched {
+		r.keepBusy(holdWatch, -1)
 		r.leave()
 	}
 	c.watched, c.watching = nil, false
@@ -168,6 +170,7 @@ func (c *client) admitQueued(cmd *keyspace.Command, args [][]byte) error {
 		c.undo(0)
 		return err
 	}
+	keepBusy(c.g.touches, holdQueued, 1)
 	for i := range c.g.touches {
 		// The arguments must outlive the batch in which they came.
 		t := c.g.touches[i]
@@ -236,7 +239,7 @@ func (c *client) prepareExec(tx *transaction) error {
 		if t.access == keyspace.Read {
 			continue
 		}
-		if t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver.newGen); t.gen != "" {
+		if t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver); t.gen != "" {
 			if err := c.s.markNow(ctx, t); err != nil {
 				return unavailableError{err}
 			}
@@ -258,6 +261,7 @@ func (c *client) prepareExec(tx *transaction) error {
 // endTx leaves all sessions of the transaction; in through mode it waits until its changes are in Postgres.
 func (c *client) endTx(tx *transaction, ran bool, reply []byte) []byte {
 	seqs := map[ref]uint64{}
+	keepBusy(tx.touches, holdQueued, -1)
 	for i := range tx.touches {
 		t := &tx.touches[i]
 		if ran && t.lostWrite(c.call.Err()) {
@@ -322,6 +326,7 @@ func (c *client) cmdWatch(cmd *keyspace.Command, args [][]byte, raw []byte) {
 		return
 	}
 	reply := c.ask(raw)
+	keepBusy(c.g.touches, holdWatch, 1)
 	for _, t := range c.g.touches {
 		c.watched = append(c.watched, t.ref)
 	}

@@ -112,7 +112,7 @@ func (s *sessions) claim(identity []byte) (claim, bool) {
 	if (g.state != evicted && g.state != unknown) || g.more != nil {
 		return claim{}, false
 	}
-	cl := claim{ref: ref{sh, it}, fl: &flight{done: make(chan struct{})}, id: s.id(it.Key), was: g.state, made: made}
+	cl := claim{ref: ref{sh, it}, fl: newFlight(WaitPostgres, nil), id: s.id(it.Key), was: g.state, made: made}
 	g.state = loading
 	g.detailLocked().flight = cl.fl
 	return cl, true
@@ -125,7 +125,7 @@ func (u *unlinking) end() {
 		u.open()
 		return
 	}
-	s.tasks.Go(func() {
+	s.brief(func() {
 		conn.Bury(func() { s.control.disconnect(s.base, conn) })
 		u.open()
 	})

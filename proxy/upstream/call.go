@@ -17,6 +17,7 @@ type Call struct {
 	Hold <-chan struct{}
 
 	large    []largeReply
+	failed   bool   // a reply is an error
 	want     int    // replies still to come; with a sentinel: unused
 	sentinel []byte // relay every frame to the connection's push handler until this text comes back
 	err      error
@@ -39,10 +40,16 @@ func (c *Call) Size() int {
 	return n
 }
 
+// Failed reports whether a reply is an error of the simple kind, which begins with a minus.
+func (c *Call) Failed() bool { return c.failed }
+
+// Whole reports whether Replies holds every reply.
+func (c *Call) Whole() bool { return len(c.large) == 0 }
+
 // Reset forgets the replies.
 func (c *Call) Reset() {
 	clear(c.large)
-	c.Replies, c.Ends, c.large = c.Replies[:0], c.Ends[:0], c.large[:0]
+	c.Replies, c.Ends, c.large, c.failed = c.Replies[:0], c.Ends[:0], c.large[:0], false
 }
 
 // NewCall returns an empty call.

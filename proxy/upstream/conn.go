@@ -23,6 +23,8 @@ type Conn struct {
 	spare   []byte  // the writer's buffer of the round before, for reuse
 	queue   []*Call // calls in the order of their requests; the reader takes from head
 	head    int
+	writing bool          // the writer has taken what it has not written yet
+	written chan struct{} // closed when everything is written; nil: nobody waits for that
 	push    func(frame []byte)
 	relay   bool // every frame goes to push
 	err     error
@@ -131,6 +133,27 @@ func (c *Conn) enqueue(call *Call, req []byte) error {
 	return nil
 }
 
+// Drain returns when everything that was queued has been written, with an error if the connection has failed. It is how who sends
+// more than should be kept here waits for Redis to take it. Not for driven connections.
+func (c *Conn) Drain() error {
+	c.mu.Lock()
+	if c.err != nil || !c.writing && len(c.pending) == 0 {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	if c.written == nil {
+		c.written = make(chan struct{})
+	}
+	written := c.written
+	c.mu.Unlock()
+	select {
+	case <-written:
+		return nil
+	case <-c.closed:
+		return c.Err()
+	}
+}
+
 // maxKeptPending is how large a write buffer may stay with an idle connection, in bytes.
 const maxKeptPending = 256 << 10
 
@@ -150,6 +173,11 @@ func (c *Conn) write() {
 			buf := c.pending
 			c.pending = c.spare[:0]
 			c.spare = nil
+			c.writing = len(buf) > 0
+			if !c.writing && c.written != nil {
+				close(c.written)
+				c.written = nil
+			}
 			c.mu.Unlock()
 			if len(buf) == 0 {
 				c.keepSpare(buf)
@@ -242,11 +270,12 @@ func (c *Conn) Closed() <-chan struct{} { return c.closed }
 // front returns the call whose reply comes next, nil if none waits, and the push handler.
 func (c *Conn) front() (call *Call, push func([]byte), relay bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.head < len(c.queue) {
 		call = c.queue[c.head]
 	}
-	return call, c.push, c.relay
+	push, relay = c.push, c.relay
+	c.mu.Unlock()
+	return call, push, relay
 }
 
 // pop removes the front call.

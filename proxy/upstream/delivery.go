@@ -21,6 +21,10 @@ type delivery struct {
 // take hands over the frames in b; an incomplete one is kept for the next read.
 func (d *delivery) take(b []byte) error {
 	for len(b) > 0 {
+		if n := d.run(b); n > 0 {
+			b = b[n:]
+			continue
+		}
 		n, done, err := d.framer.Next(b)
 		if err != nil {
 			return fmt.Errorf("frame reply from Redis: %w", err)
@@ -41,6 +45,34 @@ func (d *delivery) take(b []byte) error {
 		b = b[n:]
 	}
 	return nil
+}
+
+// run hands as many replies to the call in front as it wants and b begins with, if they are of the simple kind: with one look at
+// the queue and one copy for all of them. It returns their length, 0 if the way of a single frame has to be taken.
+func (d *delivery) run(b []byte) int {
+	if len(d.partial) > 0 || !d.framer.Between() {
+		return 0
+	}
+	call, _, relay := d.conn.front()
+	if call == nil || relay || call.sentinel != nil || call.Hold != nil {
+		return 0
+	}
+	n, start := 0, len(call.Replies)
+	for len(call.Ends) < call.want {
+		size := resp.Whole(b[n:])
+		if size == 0 {
+			break
+		}
+		call.failed = call.failed || b[n] == '-'
+		n += size
+		call.Ends = append(call.Ends, start+n)
+	}
+	call.Replies = append(call.Replies, b[:n]...)
+	if n > 0 && len(call.Ends) == call.want {
+		d.conn.pop()
+		call.finish(nil)
+	}
+	return n
 }
 
 func (d *delivery) release() {
@@ -66,6 +98,7 @@ func (d *delivery) deliver(frame []byte) error {
 	if call == nil {
 		return errUnexpected
 	}
+	call.failed = call.failed || frame[0] == '-'
 	if len(d.partial) > maxKeptReplies { // it is the call's now
 		call.large, d.partial = append(call.large, largeReply{len(call.Ends), frame}), nil
 	} else {
