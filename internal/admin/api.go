@@ -20,6 +20,7 @@ const (
 	maxListed = 200             // sessions in one answer
 	maxNamed  = 1000            // sessions in one action
 	maxSearch = 200             // bytes
+	slowShown = 25              // commands of the slow log
 	waitMore  = 5 * time.Second // beyond restore.wait, for an action's answer
 	// actionTime bounds the answer of an action whatever restore.wait is.
 	actionTime = 10 * time.Minute
@@ -57,6 +58,8 @@ func (s *Site) serveLive(w http.ResponseWriter, r *http.Request) {
 		"redis": s.health.redis.state().json(), "postgres": s.health.postgres.state().json(),
 		"actions": s.access.on, "unlocked": known,
 		"history": s.history.since(number(r, "history")), "events": s.events.after(number(r, "events")),
+		"keyspaces": describeKeyspaces(st.Keyspaces),
+		"slow":      describeSlow(s.proxy.SlowLog(slowShown)), "slow_us": s.proxy.SlowThreshold().Microseconds(),
 	})
 }
 
@@ -175,12 +178,14 @@ func (s *Site) pin(sessions []string, on bool) (n int64, err error) {
 	return n, nil
 }
 
-// refusedTokens logs wrong tokens, at most one a minute.
-type refusedTokens struct{ said atomic.Int64 }
+// refusedTokens logs wrong tokens, at most one a minute, and how many there were since the one before.
+type refusedTokens struct{ said, left atomic.Int64 }
 
 func (t *refusedTokens) say(log hclog.Logger, from string) {
 	last, now := t.said.Load(), time.Now().Unix()
 	if now-last >= 60 && t.said.CompareAndSwap(last, now) {
-		log.Warn("a wrong token was given on the admin pages; further ones are logged once a minute", "from", from)
+		log.Warn("a wrong token was given on the admin pages", "from", from, "left_out", t.left.Swap(0))
+		return
 	}
+	t.left.Add(1)
 }

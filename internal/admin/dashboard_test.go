@@ -59,7 +59,7 @@ func TestIdsAreText(t *testing.T) {
 	p := b.open(e.url, desktop)
 	p.wait("the session is listed", `document.querySelector("#sessions tbody tr")`)
 	p.eval(`document.querySelector("#sessions tbody tr").click()`, nil)
-	p.wait("the session is shown in full", `document.querySelector("#session").open && document.querySelector("#session").innerText.includes("be evicted")`)
+	p.wait("the session is shown in full", `document.querySelector("#session").open && document.querySelector("#session p.muted").innerText.length > 10`)
 	var found struct {
 		Heading, Title string
 		Images         int
@@ -217,5 +217,31 @@ func TestPicture(t *testing.T) {
 		p.wait("a rate is known", `document.querySelectorAll(".tile .value")[2].innerText.match(/\d/)`)
 		p.shoot(name)
 		p.do("Page.close", nil)
+	}
+}
+
+// The page shows which commands waited for a session, and for what.
+func TestPageShowsTheSlowLog(t *testing.T) {
+	e := newEnv(t, options{slow: time.Microsecond})
+	b := newBrowser(t)
+	p := b.open(e.url, desktop)
+	p.wait("an empty log says so", `document.querySelector("#no-slow").innerText.startsWith("No command has waited")`)
+	e.fill(3, 100)
+	e.credproxy("SLOWLOG", "RESET")
+	e.credproxy("EVICT", "bot-0001")
+	must(t, e.client.Get(context.Background(), "wa:bot-0001:creds").Err())
+	p.wait("the command is there", `document.querySelectorAll("#slow tbody tr").length === 1`)
+	var text string
+	p.eval(`document.querySelector("#slow tbody tr").innerText`, &text)
+	if !strings.Contains(text, "bots/bot-0001") || !strings.Contains(text, "GET") || strings.Contains(text, "failed") {
+		t.Errorf("the page shows %q", text)
+	}
+	var pieces int
+	p.eval(`document.querySelectorAll("#slow .stack i").length`, &pieces)
+	if pieces < 2 { // Postgres and Redis at least
+		t.Errorf("%d parts", pieces)
+	}
+	if text := b.complaints(); text != "" {
+		t.Errorf("the page complains: %s", text)
 	}
 }

@@ -41,6 +41,7 @@ type options struct {
 	token string
 	dsn   string // "": a database of the shared Postgres
 	max   int64  // memory.max
+	slow  time.Duration
 }
 
 func newEnv(t testing.TB, o options) *env {
@@ -61,9 +62,10 @@ func newEnv(t testing.TB, o options) *env {
 	e.server, err = proxy.New(proxy.Config{
 		Listen: "127.0.0.1:0", MaxClients: 100, Upstream: proxy.UpstreamConfig{Address: e.redis.Addr()},
 		Keyspaces: []keyspace.Spec{{Name: "bots", Patterns: []string{"wa:{session}:creds", "wa:{session}:keys"}, DB: -1}},
-		Memory:    proxy.MemoryConfig{Budget: lru.Budget{Max: o.max, Threshold: 80, Target: 70}, CheckInterval: time.Second},
-		Sync:      proxy.SyncConfig{Mode: proxy.SyncBehind, Interval: 50 * time.Millisecond, Wait: 5 * time.Second},
-		Flush:     proxy.FlushDeny, Version: "test", Logger: log, Observe: e.site.Observer(),
+		Memory: proxy.MemoryConfig{Budget: lru.Budget{Max: o.max, Threshold: 80, Target: 70}, CheckInterval: time.Second,
+			Keyspaces: map[string]proxy.KeyspaceMemory{"bots": {Max: 1 << 30}}},
+		Sync:  proxy.SyncConfig{Mode: proxy.SyncBehind, Interval: 50 * time.Millisecond, Wait: 5 * time.Second},
+		Flush: proxy.FlushDeny, Version: "test", SlowWait: o.slow, Logger: log, Observe: e.site.Observer(),
 	}, store)
 	must(t, err)
 	must(t, e.server.Listen(ctx))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"credproxy/proxy"
 )
 
 const (
@@ -59,8 +61,8 @@ func (e *Events) after(id int64) []Event {
 }
 
 // Accept takes a log line; it is part of hclog.SinkAdapter.
-func (e *Events) Accept(_ string, level hclog.Level, msg string, args ...any) {
-	if level < hclog.Info {
+func (e *Events) Accept(name string, level hclog.Level, msg string, args ...any) {
+	if level < hclog.Info || strings.HasSuffix("."+name, "."+proxy.SlowLogger) { // the slow log has a list of its own
 		return
 	}
 	var b strings.Builder

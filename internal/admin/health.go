@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,9 +15,9 @@ const (
 	// pingEvery is how often Redis and Postgres are asked for a sign of life, pingTimeout how long they may take for it.
 	pingEvery   = time.Second
 	pingTimeout = 3 * time.Second
-	// postgresPatience is how long Postgres may be away, or saving fail, before the proxy is not ready: sessions in Redis are
-	// served meanwhile, and a restart of Postgres should not take every proxy out of service.
-	postgresPatience = 10 * time.Second
+	// patience is how long Postgres may be away, saving fail, memory be full or the lock be lost before the proxy is not ready:
+	// sessions in Redis are served meanwhile, and a restart of Postgres should not take every proxy out of service.
+	patience = 10 * time.Second
 )
 
 // health is what is known of both stores.
@@ -103,13 +104,14 @@ func findings(st *proxy.Stats, redis, postgres Pulse, now time.Time) []Finding {
 	add(st.Closing, "closing", "warning", true, "The proxy is shutting down: it takes no new clients and saves what is unsaved."+waiting)
 	add(redis.Known && !redis.Up, "redis_away", "error", true,
 		"Redis is away: commands are answered with an error at once, and nothing is lost. They work again when Redis does.")
-	add(away, "postgres_away", "error", now.Sub(postgres.Since) >= postgresPatience,
+	add(away, "postgres_away", "error", now.Sub(postgres.Since) >= patience,
 		"Postgres is away: nothing can be evicted, evicted sessions and deletes wait; sessions in Redis are served."+waiting)
-	add(!away && st.NotSaving > 0, "saving_fails", "error", st.NotSaving >= postgresPatience,
+	add(!away && st.NotSaving > 0, "saving_fails", "error", st.NotSaving >= patience,
 		"Changed keys cannot be saved: they stay in Redis, marked, and are not evicted; the log says why."+waiting)
-	add(st.MemoryFull, "memory_full", "error", true,
-		"Memory is over the threshold and no session may be evicted: Redis will refuse writes when it is full.")
-	add(!st.Enforcing, "not_enforcing", "error", true,
+	add(st.MemoryFull, "memory_full", "error", st.FullFor >= patience,
+		"Memory is over the threshold and no session may be evicted: Redis will refuse writes when it is full."+reasonOf(st.FullWhy))
+	// With Postgres the lock is away, too, and comes back soon after it.
+	add(!away && !st.Enforcing, "not_enforcing", "error", now.Sub(postgres.Since) >= patience,
 		"The lock on the memory policy is not held: this proxy evicts nothing until it has the lock.")
 	add(st.Paused, "paused", "warning", false, "Eviction is paused by an operator: memory can grow past the threshold.")
 	add(st.RedisPolicy != "" && st.RedisPolicy != "noeviction", "redis_policy", "warning", false,
@@ -118,6 +120,14 @@ func findings(st *proxy.Stats, redis, postgres Pulse, now time.Time) []Finding {
 		fmt.Sprintf("Sessions from before the proxy are being adopted (%s looked at): until that is over, none of them is evicted.",
 			counted(st.AdoptionKeys, "key", "keys")))
 	return list
+}
+
+// reasonOf makes a sentence of what the policy has found.
+func reasonOf(why string) string {
+	if why == "" {
+		return ""
+	}
+	return " " + strings.ToUpper(why[:1]) + why[1:] + "."
 }
 
 // counted is a number with thousands separated, and its noun.

@@ -20,7 +20,8 @@ type point struct {
 	Commands                            float64 // a second
 	Restores, RestoreErrors             int64
 	P50, P99                            int64 // microseconds, of the last restores; 0: none since the point before
-	Memory, Inactivity, Rescue, Command int64 // evictions by reason
+	Memory, Inactivity, Rescue, Command int64 // evictions by reason, with the next
+	Keyspace                            int64 // a keyspace over its own budget
 	Lag                                 int64 // milliseconds
 	Dirty                               int64
 	Resident, Evicted                   int64
@@ -71,6 +72,7 @@ func (h *history) next(now time.Time, st *proxy.Stats) point {
 	p.Hits, p.Misses = rise(was.Hits, st.Hits), rise(was.Misses, st.Misses)
 	p.Memory, p.Inactivity = rise(was.Evictions.Memory, st.Evictions.Memory), rise(was.Evictions.Inactivity, st.Evictions.Inactivity)
 	p.Rescue, p.Command = rise(was.Evictions.Rescue, st.Evictions.Rescue), rise(was.Evictions.Command, st.Evictions.Command)
+	p.Keyspace = rise(was.Evictions.Keyspace, st.Evictions.Keyspace)
 	if p.Restores > 0 {
 		p.P50, p.P99 = st.RestoreP50.Microseconds(), st.RestoreP99.Microseconds()
 	}
@@ -104,6 +106,7 @@ func newTallies() []tally {
 		{kind: "evict", level: "info", one: "session", many: "sessions", what: "evicted: idle for inactivity_ttl"},
 		{kind: "evict", level: "warn", one: "session", many: "sessions", what: "evicted: Redis was at its maxmemory"},
 		{kind: "evict", level: "info", one: "session", many: "sessions", what: "evicted by an operator"},
+		{kind: "evict", level: "info", one: "session", many: "sessions", what: "evicted: their keyspace was over its max"},
 		{kind: "restore", level: "info", one: "session", many: "sessions", what: "restored from Postgres"},
 		{kind: "restore", level: "error", one: "restore", many: "restores", what: "failed"},
 	}
@@ -114,7 +117,7 @@ func (h *history) happened(now time.Time, p *point) (list []Event) {
 	if h.tallies == nil {
 		h.tallies = newTallies()
 	}
-	for i, n := range []int64{p.Memory, p.Inactivity, p.Rescue, p.Command, p.Restores, p.RestoreErrors} {
+	for i, n := range []int64{p.Memory, p.Inactivity, p.Rescue, p.Command, p.Keyspace, p.Restores, p.RestoreErrors} {
 		t := &h.tallies[i]
 		if t.n += n; t.n == 0 || now.Sub(t.said) < tallyEvery {
 			continue
@@ -155,7 +158,8 @@ func (h *history) since(after int64) columns {
 			"restores": p.Restores, "errors": p.RestoreErrors, "p50": p.P50, "p99": p.P99, "lag": p.Lag, "dirty": p.Dirty,
 			"resident": p.Resident, "evicted": p.Evicted, "clients": p.Clients, "hits": p.Hits, "misses": p.Misses,
 			"by_memory": p.Memory, "by_inactivity": p.Inactivity, "by_rescue": p.Rescue, "by_command": p.Command,
-			"redis": p.Redis, "postgres": p.Postgres,
+			"by_keyspace": p.Keyspace,
+			"redis":       p.Redis, "postgres": p.Postgres,
 		} {
 			out.Points[name] = append(out.Points[name], v)
 		}

@@ -146,6 +146,24 @@ var figures = []figure{
 		emit(float64(n.Inactivity), "inactivity")
 		emit(float64(n.Rescue), "rescue")
 		emit(float64(n.Command), "command")
+		emit(float64(n.Keyspace), "keyspace")
+	}),
+	labelled(prometheus.CounterValue, "eviction_passed_over_total", "Times a session stayed although one used later went, by reason.", "reason", func(v *view, emit func(float64, string)) {
+		for _, r := range v.st.PassedOver {
+			emit(float64(r.N), r.Reason)
+		}
+	}),
+	labelled(prometheus.GaugeValue, "keyspace_bytes", "Estimated bytes of a keyspace's sessions in Redis.", "keyspace", func(v *view, emit func(float64, string)) {
+		for _, k := range v.st.Keyspaces {
+			emit(float64(k.Bytes), k.Name)
+		}
+	}),
+	labelled(prometheus.GaugeValue, "keyspace_max_bytes", "A keyspace's own budget, where it has one.", "keyspace", func(v *view, emit func(float64, string)) {
+		for _, k := range v.st.Keyspaces {
+			if k.Max > 0 {
+				emit(float64(k.Max), k.Name)
+			}
+		}
 	}),
 	counter("restores_total", "Sessions restored from Postgres.", func(v *view) float64 { return float64(v.st.Restores) }),
 	counter("restore_errors_total", "Restores that failed.", func(v *view) float64 { return float64(v.st.RestoreErrors) }),
@@ -157,6 +175,7 @@ var figures = []figure{
 
 	counter("hits_total", "Commands whose sessions were all in Redis.", func(v *view) float64 { return float64(v.st.Hits) }),
 	counter("misses_total", "Commands that had to wait for a session.", func(v *view) float64 { return float64(v.st.Misses) }),
+	counter("slow_waits_total", "Commands that waited for a session for as long as log.slow or longer.", func(v *view) float64 { return float64(v.st.SlowWaits) }),
 	labelled(prometheus.CounterValue, "commands_total", "Commands by family.", "family", func(v *view, emit func(float64, string)) {
 		for i, n := range v.st.Families {
 			emit(float64(n), keyspace.FamilyNames[i])

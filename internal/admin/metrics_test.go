@@ -2,16 +2,17 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/redis/go-redis/v9"
 )
 
 // The names and the form keep Prometheus's rules.
@@ -100,6 +101,7 @@ func TestDeployedFilesFit(t *testing.T) {
 			}
 		}
 	}
+	checkGrafana(t, "../../deploy/grafana/credproxy.json")
 	if path, err := exec.LookPath("promtool"); err == nil {
 		if out, err := exec.Command(path, "test", "rules", "../../deploy/prometheus/alerts_test.yml").CombinedOutput(); err != nil {
 			t.Errorf("promtool test rules: %v: %s", err, out)
@@ -107,25 +109,37 @@ func TestDeployedFilesFit(t *testing.T) {
 	}
 }
 
-// The figure to keep: under 20 ms with 100,000 sessions.
-func BenchmarkScrape(b *testing.B) {
-	e := newEnv(b, options{})
-	pipe := e.client.Pipeline()
-	var last *redis.Cmd
-	for i := range 100_000 {
-		last = pipe.Do(context.Background(), "CREDPROXY", "TRACK", fmt.Sprintf("bots/5511%09d:12@s.whatsapp.net", i), 1000+i)
-		if i%1000 == 999 {
-			_, err := pipe.Exec(context.Background())
-			must(b, err)
+// checkGrafana looks whether the file is what Grafana imports, and its questions are what Prometheus understands.
+func checkGrafana(t *testing.T, path string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	var board struct {
+		UID    string
+		Panels []struct {
+			ID      int
+			Title   string
+			Targets []struct{ Expr string }
 		}
 	}
-	must(b, last.Err())
-	if n := e.stats()["sessions_tracked"]; n != "100000" {
-		b.Fatalf("%s sessions", n)
+	must(t, json.Unmarshal(text, &board))
+	rules, seen := strings.Builder{}, map[int]bool{}
+	rules.WriteString("groups:\n  - name: panels\n    rules:\n")
+	for _, p := range board.Panels {
+		if seen[p.ID] || len(p.Targets) == 0 {
+			t.Errorf("panel %d %q: its number is taken, or it asks nothing", p.ID, p.Title)
+		}
+		seen[p.ID] = true
+		for i, target := range p.Targets {
+			expr := strings.NewReplacer("$__rate_interval", "5m", "$__range", "5m", "$__interval", "5m").Replace(target.Expr)
+			fmt.Fprintf(&rules, "      - record: panel:%d:%d\n        expr: %q\n", p.ID, i, expr)
+		}
 	}
-	for b.Loop() {
-		if status, body := e.get("/metrics"); status != 200 || len(body) < 5000 {
-			b.Fatalf("status %d: %s", status, body)
+	if promtool, err := exec.LookPath("promtool"); err == nil {
+		file := filepath.Join(t.TempDir(), "panels.yml")
+		must(t, os.WriteFile(file, []byte(rules.String()), 0o600))
+		if out, err := exec.Command(promtool, "check", "rules", file).CombinedOutput(); err != nil {
+			t.Errorf("promtool check rules: %v: %s", err, out)
 		}
 	}
 }

@@ -36,14 +36,17 @@ func TestFindings(t *testing.T) {
 	}{
 		{"all is well", proxy.Stats{Enforcing: true, RedisPolicy: "noeviction"}, up, up, "", false},
 		{"just started, after both have answered", proxy.Stats{Enforcing: true}, Pulse{}, Pulse{}, "", false},
-		{"Postgres away for a moment", proxy.Stats{Enforcing: true}, up, down(postgresPatience - 1), "postgres_away", false},
-		{"Postgres away for long", proxy.Stats{Enforcing: true}, up, down(postgresPatience), "postgres_away", true},
+		{"Postgres away for a moment", proxy.Stats{Enforcing: true}, up, down(patience - 1), "postgres_away", false},
+		{"Postgres away for long", proxy.Stats{Enforcing: true}, up, down(patience), "postgres_away", true},
 		{"and saving fails of course", proxy.Stats{Enforcing: true, NotSaving: time.Hour}, up, down(time.Hour), "postgres_away", true},
-		{"saving fails for a moment", proxy.Stats{Enforcing: true, NotSaving: postgresPatience - 1}, up, up, "saving_fails", false},
-		{"saving fails for long", proxy.Stats{Enforcing: true, NotSaving: postgresPatience}, up, up, "saving_fails", true},
+		{"saving fails for a moment", proxy.Stats{Enforcing: true, NotSaving: patience - 1}, up, up, "saving_fails", false},
+		{"saving fails for long", proxy.Stats{Enforcing: true, NotSaving: patience}, up, up, "saving_fails", true},
 		{"Redis away", proxy.Stats{Enforcing: true}, down(0), up, "redis_away", true},
 		{"no lock", proxy.Stats{}, up, up, "not_enforcing", true},
-		{"full", proxy.Stats{Enforcing: true, MemoryFull: true}, up, up, "memory_full", true},
+		{"full", proxy.Stats{Enforcing: true, MemoryFull: true, FullFor: patience}, up, up, "memory_full", true},
+		{"full for a moment", proxy.Stats{Enforcing: true, MemoryFull: true, FullFor: patience - 1}, up, up, "memory_full", false},
+		{"no lock while Postgres is away", proxy.Stats{}, up, down(patience - 1), "postgres_away", false},
+		{"no lock yet when it is back", proxy.Stats{}, up, Pulse{Known: true, Up: true, Since: now.Add(-time.Second)}, "not_enforcing", false},
 		{"paused", proxy.Stats{Enforcing: true, Paused: true}, up, up, "paused", false},
 		{"adopting", proxy.Stats{Enforcing: true, AdoptionPending: 1}, up, up, "adopting", false},
 		{"draining", proxy.Stats{Enforcing: true, Closing: true}, up, up, "closing", true},
@@ -56,6 +59,10 @@ func TestFindings(t *testing.T) {
 	list := findings(&proxy.Stats{Enforcing: true, DirtyKeys: 1204}, up, down(0), now)
 	if want := "1,204 keys wait to be saved."; !strings.Contains(list[0].Text, want) {
 		t.Errorf("%q tells nothing of %q", list[0].Text, want)
+	}
+	list = findings(&proxy.Stats{Enforcing: true, MemoryFull: true, FullWhy: "of the sessions in Redis 3 are pinned; unpin some"}, up, up, now)
+	if want := " Of the sessions in Redis 3 are pinned; unpin some."; !strings.HasSuffix(list[0].Text, want) {
+		t.Errorf("%q does not end in %q", list[0].Text, want)
 	}
 }
 
@@ -159,6 +166,7 @@ func TestEventsComeFromTheLog(t *testing.T) {
 	e := NewEvents()
 	log.RegisterSink(e)
 	log.Debug("nobody needs this")
+	log.Named("credproxy").Named(proxy.SlowLogger).Info("a command waited")
 	for i := range maxEvents + 10 {
 		log.Warn("a line", "number", i, "error", errors.New("two\nlines"))
 	}

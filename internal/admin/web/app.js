@@ -3,12 +3,15 @@ import { byId, el, svg } from "./dom.js";
 import { bytes, count, micros, millis, rate } from "./format.js";
 import { Chart } from "./chart.js";
 import { showPanels } from "./panels.js";
+import { showKeyspaces } from "./keyspaces.js";
+import { showSlow } from "./slow.js";
 import { beginSessions, refreshSessions } from "./sessions.js";
 import { beginActions, showActions, showClosed } from "./actions.js";
 
 const evictions = (p) => [
   { label: "evicted: memory", n: p.by_memory }, { label: "evicted: idle", n: p.by_inactivity },
   { label: "evicted: Redis full", n: p.by_rescue }, { label: "evicted: operator", n: p.by_command },
+  { label: "evicted: keyspace", n: p.by_keyspace },
 ];
 
 const charts = [
@@ -61,6 +64,8 @@ begin(() => {
   const closed = showClosed();
   byId("content").hidden = closed || !known.live;
   showPanels(known);
+  showKeyspaces(known.live);
+  showSlow(known.live);
   showActions();
   if (closed) return;
   if (!known.failedSince) showCharts();
