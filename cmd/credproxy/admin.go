@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,14 +19,19 @@ func adminCommands() []*cli.Command {
 	return []*cli.Command{
 		adminCommand("stats", "numbers of a running proxy", "", askStats),
 		adminCommand("sessions", "its sessions, the least recently used first", "", askSessions,
-			&cli.StringFlag{Name: "order", Value: "lru", Usage: "lru, hits or bytes"},
+			&cli.StringFlag{Name: "order", Value: "lru", Usage: "lru, recent, hits or bytes"},
+			&cli.StringFlag{Name: "match", Usage: "only those with `TEXT` in their id"},
+			&cli.StringFlag{Name: "state", Usage: "only those that are resident, evicted, loading, evicting or unknown"},
 			&cli.IntFlag{Name: "count", Value: 20, Usage: "how many at most"}),
 		adminCommand("session", "one session, and why it would or would not be evicted", "ID", askSession),
-		adminCommand("evict", "move sessions out of Redis now", "ID...", counting("EVICT", "evicted")),
-		adminCommand("restore", "bring sessions back into Redis now", "ID...", counting("RESTORE", "restored")),
+		adminCommand("evict", "move sessions out of Redis now", "ID... (- reads them from stdin)", evicting.ask),
+		restoreCommand(),
 		adminCommand("sync", "wait until Postgres holds everything", "", askSync),
 		adminCommand("pin", "never evict a session", "ID", simple("PIN")),
 		adminCommand("unpin", "undo pin", "ID", simple("UNPIN")),
+		adminCommand("pause", "stop evicting", "", simple("PAUSE")),
+		adminCommand("resume", "evict again", "", simple("RESUME")),
+		topCommand(),
 	}
 }
 
@@ -36,11 +43,15 @@ func adminCommand(name, usage, args string, ask asker, more ...cli.Flag) *cli.Co
 		&cli.StringFlag{Name: "addr", Value: "127.0.0.1:6380", Usage: "the proxy's `HOST:PORT` or unix:///path"},
 		&cli.StringFlag{Name: "user", Usage: "Redis user `NAME`"},
 		&cli.StringFlag{Name: "password", EnvVars: []string{"REDISCLI_AUTH"}, Usage: "Redis `PASSWORD`; the environment keeps it out of ps"},
-		&cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"},
+		jsonFlag(),
 		&cli.DurationFlag{Name: "timeout", Value: time.Minute, Usage: "give up after `TIME`"},
 	}, append(tlsFlags(), more...)...)
+	var complete cli.BashCompleteFunc
+	if strings.HasPrefix(args, "ID") {
+		complete = completeIDs
+	}
 	return &cli.Command{
-		Name: name, Usage: usage, ArgsUsage: args, Flags: flags,
+		Name: name, Usage: usage, ArgsUsage: args, Flags: flags, BashComplete: complete,
 		Action: func(c *cli.Context) error {
 			ids := c.Args().Slice()
 			if err := checkIDs(c, args, ids); err != nil {
@@ -51,8 +62,12 @@ func adminCommand(name, usage, args string, ask asker, more ...cli.Flag) *cli.Co
 				return err
 			}
 			defer r.client.Close()
-			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-			defer cancel()
+			ctx := c.Context
+			if len(ids) < 2 && !slices.Contains(ids, "-") { // of many, each has the time
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, r.timeout)
+				defer cancel()
+			}
 			return ask(ctx, r, ids)
 		},
 	}
@@ -61,9 +76,9 @@ func adminCommand(name, usage, args string, ask asker, more ...cli.Flag) *cli.Co
 // checkIDs counts the ids and catches options behind them, which the flag parser takes for ids.
 func checkIDs(c *cli.Context, want string, ids []string) error {
 	for _, id := range ids {
+		name, _, _ := strings.Cut(strings.TrimLeft(id, "-"), "=")
 		for _, f := range c.Command.Flags {
-			name, _, _ := strings.Cut(strings.TrimLeft(id, "-"), "=")
-			if strings.HasPrefix(id, "-") && name == f.Names()[0] {
+			if strings.HasPrefix(id, "-") && slices.Contains(f.Names(), name) {
 				return usagef("%s: option %s must stand before the ids", c.Command.Name, id)
 			}
 		}
@@ -81,12 +96,19 @@ func checkIDs(c *cli.Context, want string, ids []string) error {
 
 // remote is a running proxy and where its answers are printed.
 type remote struct {
-	client *redis.Client
-	addr   string
-	json   bool
-	out    io.Writer
-	order  string
-	count  int
+	tls          bool
+	client       *redis.Client
+	addr         string
+	json         bool
+	width        int // of the terminal that out is; 0: it is none
+	timeout      time.Duration
+	in           io.Reader
+	out          io.Writer
+	log          io.Writer // progress, and what has failed
+	yes          bool      // confirmed
+	match, state string
+	order        string
+	count        int
 }
 
 func newRemote(c *cli.Context) (*remote, error) {
@@ -104,11 +126,12 @@ func newRemote(c *cli.Context) (*remote, error) {
 			Network: network, Addr: addr, Username: c.String("user"), Password: c.String("password"), TLSConfig: secure,
 			Protocol:   2,  // flat arrays keep the order in which the proxy lists its numbers; maps would lose it
 			MaxRetries: -1, // an EVICT is not repeated behind the operator's back
-			PoolSize:   1, DialerRetries: 1, DialTimeout: min(timeout, 5*time.Second), ReadTimeout: timeout, WriteTimeout: timeout,
+			PoolSize:   bulkWorkers, DialerRetries: 1, DialTimeout: min(timeout, 5*time.Second), ReadTimeout: timeout, WriteTimeout: timeout,
 			ContextTimeoutEnabled: true, DisableIdentity: true,
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		}),
-		addr: addr, json: c.Bool("json"), out: c.App.Writer, order: c.String("order"), count: c.Int("count"),
+		addr: addr, timeout: timeout, tls: secure != nil, json: c.Bool("json"), in: c.App.Reader, out: c.App.Writer, log: c.App.ErrWriter,
+		yes: c.Bool("yes"), match: c.String("match"), state: c.String("state"), width: terminalWidth(c.App.Writer), order: c.String("order"), count: c.Int("count"),
 	}, nil
 }
 
@@ -120,9 +143,37 @@ func (r *remote) do(ctx context.Context, args ...string) (any, error) {
 	}
 	reply, err := r.client.Do(ctx, words...).Result()
 	if err != nil {
-		return nil, fmt.Errorf("ask %s for %s: %w", r.addr, strings.ToLower(args[0]), err)
+		return nil, fmt.Errorf("ask %s for %s: %w", r.addr, strings.ToLower(args[0]), r.explain(err))
 	}
 	return reply, nil
+}
+
+// stats asks for the proxy's numbers, by name.
+func (r *remote) stats(ctx context.Context) (map[string]any, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	reply, err := r.do(ctx, "STATS")
+	if err != nil {
+		return nil, err
+	}
+	rec, err := asRecord(reply)
+	if err != nil {
+		return nil, err
+	}
+	return rec.values(), nil
+}
+
+// refused reports whether an error is the proxy's answer, as opposed to one about the way to it.
+func refused(err error) bool {
+	var answer redis.Error
+	return errors.As(err, &answer)
+}
+
+// refusal is the proxy's answer alone.
+func refusal(err error) string {
+	var answer redis.Error
+	errors.As(err, &answer)
+	return strings.TrimPrefix(answer.Error(), "ERR ")
 }
 
 func askStats(ctx context.Context, r *remote, _ []string) error {
@@ -152,14 +203,26 @@ func (r *remote) showRecord(ctx context.Context, args ...string) error {
 // askSessions checks its options itself: the proxy's own error would name RESP arguments, not options.
 func askSessions(ctx context.Context, r *remote, _ []string) error {
 	switch r.order {
-	case "lru", "hits", "bytes":
+	case "lru", "recent", "hits", "bytes":
 	default:
-		return usagef("sessions: order %q is unknown: lru, hits or bytes", r.order)
+		return usagef("sessions: order %q is unknown: lru, recent, hits or bytes", r.order)
+	}
+	switch r.state {
+	case "", "resident", "evicted", "loading", "evicting", "unknown":
+	default:
+		return usagef("sessions: state %q is unknown: resident, evicted, loading, evicting or unknown", r.state)
 	}
 	if r.count < 1 {
 		return usagef("sessions: count %d: 1 or more", r.count)
 	}
-	reply, err := r.do(ctx, "SESSIONS", "ORDER", r.order, "COUNT", fmt.Sprint(r.count))
+	args := []string{"SESSIONS", "ORDER", r.order, "COUNT", fmt.Sprint(r.count)}
+	if r.match != "" {
+		args = append(args, "MATCH", r.match)
+	}
+	if r.state != "" {
+		args = append(args, "STATE", r.state)
+	}
+	reply, err := r.do(ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -176,34 +239,10 @@ func askSessions(ctx context.Context, r *remote, _ []string) error {
 	if r.json {
 		return writeJSON(r.out, records)
 	}
-	return writeRows(r.out, records)
+	return writeRows(r.out, records, r.width)
 }
 
-// counting makes the asker of a command that takes ids and answers with a number.
-func counting(command, what string) asker {
-	return func(ctx context.Context, r *remote, ids []string) error {
-		reply, err := r.do(ctx, append([]string{command}, ids...)...)
-		if err != nil {
-			return err
-		}
-		return r.showCount(what, reply)
-	}
-}
-
-// askSync returns when everything that was changed before it is in Postgres, or when --timeout is over.
-func askSync(ctx context.Context, r *remote, _ []string) error {
-	reply, err := r.do(ctx, "SYNC")
-	if err != nil {
-		return err
-	}
-	return r.showCount("saved_keys", reply)
-}
-
-func (r *remote) showCount(what string, reply any) error {
-	n, ok := reply.(int64)
-	if !ok {
-		return fmt.Errorf("read reply: the proxy answered with %T, not a number", reply)
-	}
+func (r *remote) showCount(what string, n int64) error {
 	if r.json {
 		return writeJSON(r.out, record{{what, n}})
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/mattn/go-isatty"
 	"github.com/urfave/cli/v2"
 
 	"credproxy/cmd/credproxy/config"
@@ -263,12 +262,6 @@ func (p *playground) watch(ctx context.Context, screen *screen) error {
 			screen.draw()
 		}
 	}
-}
-
-// terminal reports whether out is a screen that can be redrawn.
-func terminal(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
 }
 
 // stop ends what was started, last first: the proxy drains while Redis and Postgres are still there.

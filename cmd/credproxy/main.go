@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -73,20 +74,24 @@ func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(fo
 
 func newApp(stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
-		Name:           "credproxy",
-		Usage:          "a Redis proxy that keeps Redis inside a memory budget by moving idle sessions to Postgres",
-		HideVersion:    true,
-		Writer:         stdout,
-		ErrWriter:      stderr,
-		ExitErrHandler: func(*cli.Context, error) {}, // run decides; the library would exit by itself
-		Action:         noCommand,
+		Name:                 "credproxy",
+		Usage:                "a Redis proxy that keeps Redis inside a memory budget by moving idle sessions to Postgres",
+		HideVersion:          true,
+		Writer:               stdout,
+		ErrWriter:            stderr,
+		ExitErrHandler:       func(*cli.Context, error) {}, // run decides; the library would exit by itself
+		Action:               noCommand,
+		EnableBashCompletion: true, // for all shells: what completionCommand prints asks for it
 		Commands: append([]*cli.Command{
-			runCommand(), devCommand(), checkCommand(), signCommand(), versionCommand(), simulateCommand(), recordCommand(),
+			runCommand(), devCommand(), checkCommand(), healthCommand(), signCommand(), versionCommand(), completionCommand(), simulateCommand(), recordCommand(),
 		}, adminCommands()...),
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError{err.Error()} }
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError
+		if c.BashComplete == nil {
+			c.BashComplete = completeOptions
+		}
 	}
 	return app
 }
@@ -108,12 +113,19 @@ func noArguments(c *cli.Context) error {
 	return nil
 }
 
+// jsonFlag is what programs give to every command that prints something.
+func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"} }
+
 func versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "version",
 		Usage:  "print the version",
+		Flags:  []cli.Flag{jsonFlag()},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
+			if c.Bool("json") {
+				return writeJSON(c.App.Writer, record{{"version", versionText()}, {"go", runtime.Version()}})
+			}
 			_, err := fmt.Fprintln(c.App.Writer, "credproxy", versionText())
 			return err
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"credproxy/internal/bots"
+	"credproxy/internal/human"
 )
 
 // screen is dev's live summary. The numbers come from where an operator gets them: CREDPROXY STATS and MEMORY through
@@ -87,10 +88,10 @@ func number(m map[string]any, name string) float64 {
 	return n
 }
 
-func (s *screen) count(name string) string { return thousands(int64(number(s.stats, name))) }
+func (s *screen) count(name string) string { return human.Count(int64(number(s.stats, name))) }
 
 func (s *screen) micros(name string) string {
-	return humanDuration(time.Duration(number(s.stats, name)) * time.Microsecond)
+	return human.Duration(time.Duration(number(s.stats, name)) * time.Microsecond)
 }
 
 func (s *screen) draw() {
@@ -121,13 +122,13 @@ func (s *screen) lines() []string {
 		"",
 		"  memory    " + s.bar(30),
 		fmt.Sprintf("            %s of %s (%.1f %%), evicts above %.0f %% until under %.0f %%",
-			humanSize(number(s.memory, "used_bytes")), humanSize(number(s.memory, "max_bytes")),
+			human.Size(number(s.memory, "used_bytes")), human.Size(number(s.memory, "max_bytes")),
 			number(s.memory, "percent_used"), number(s.memory, "threshold"), number(s.memory, "target")),
 		fmt.Sprintf("  sessions  %s in Redis, %s only in Postgres", s.count("sessions_resident"), s.count("sessions_evicted")),
 		fmt.Sprintf("  evicted   %s", s.count("evictions")),
 		fmt.Sprintf("  restored  %s, in %s (p50) and %s (p99)", s.count("restores"), s.micros(statRestoreP50), s.micros(statRestoreP99)),
-		fmt.Sprintf("  bots      %d, of which %d are working: %s commands/s", b.Bots, b.Active, thousands(int64(s.opsPerSecond))),
-		fmt.Sprintf("  answers   %s verified (%s nil), %d wrong, %d errors", thousands(b.Values), thousands(b.Misses), b.Wrong, b.Errors),
+		fmt.Sprintf("  bots      %d, of which %d are working: %s commands/s", b.Bots, b.Active, human.Count(int64(s.opsPerSecond))),
+		fmt.Sprintf("  answers   %s verified (%s nil), %d wrong, %d errors", human.Count(b.Values), human.Count(b.Misses), b.Wrong, b.Errors),
 		"",
 		"  proxy     " + s.p.proxy.addr(),
 		"  dashboard " + s.p.proxy.adminURL(),
@@ -169,7 +170,7 @@ func (s *screen) line() string {
 		time.Since(s.began).Round(time.Second), number(s.memory, "percent_used"),
 		s.count("sessions_resident"), s.count("sessions_evicted"), s.count("evictions"), s.count("restores"),
 		s.micros(statRestoreP50), s.micros(statRestoreP99),
-		thousands(int64(s.opsPerSecond)), thousands(s.bots.Values), s.bots.Wrong, s.bots.Errors)
+		human.Count(int64(s.opsPerSecond)), human.Count(s.bots.Values), s.bots.Wrong, s.bots.Errors)
 	if note := strings.TrimSpace(s.note()); note != "" {
 		text += "  " + note
 	}
@@ -180,7 +181,7 @@ func (s *screen) line() string {
 func (s *screen) final() string {
 	b := s.p.fleet.Stats()
 	return fmt.Sprintf("%s answers verified, %d wrong, %d errors; %s evictions, %s restores (p50 %s, p99 %s)",
-		thousands(b.Values), b.Wrong, b.Errors, s.count("evictions"), s.count("restores"),
+		human.Count(b.Values), b.Wrong, b.Errors, s.count("evictions"), s.count("restores"),
 		s.micros(statRestoreP50), s.micros(statRestoreP99))
 }
 

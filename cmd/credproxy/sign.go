@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,7 +17,7 @@ func signCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "sign",
 		Usage:  "sign saved payloads in Postgres that restore.secret has not signed; trusts those without any signature",
-		Flags:  []cli.Flag{configFlag()},
+		Flags:  []cli.Flag{configFlag(), jsonFlag()},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
 			cfg, err := config.Load(c.String("config"))
@@ -29,7 +30,11 @@ func signCommand() *cli.Command {
 			}
 			defer store.Close()
 			signed, refused, err := store.Sign(c.Context)
-			fmt.Fprintf(c.App.Writer, "signed %d payloads\n", signed)
+			if c.Bool("json") {
+				err = errors.Join(err, writeJSON(c.App.Writer, record{{"signed", signed}, {"refused", refused}}))
+			} else {
+				fmt.Fprintf(c.App.Writer, "signed %d payloads\n", signed)
+			}
 			if err == nil && refused > 0 {
 				err = fmt.Errorf("sign payloads: %d have a signature that is not valid and stay as they are, the log names them", refused)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"credproxy/cmd/credproxy/config"
+	"credproxy/internal/human"
 	"credproxy/internal/trace"
 	"credproxy/lru"
 )
@@ -28,7 +29,7 @@ func simulateCommand() *cli.Command {
 			&cli.StringFlag{Name: "policy", Value: strings.Join(policyNames(), ","), Usage: "`NAME,NAME` of policies"},
 			&cli.IntFlag{Name: "threshold", Value: 80, Usage: "`PERCENT` of max at which eviction starts"},
 			&cli.IntFlag{Name: "target", Value: 70, Usage: "`PERCENT` of max at which it stops"},
-			&cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"},
+			jsonFlag(),
 		},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
@@ -227,7 +228,7 @@ func (s *simulation) records() []record {
 func (s *simulation) show(out io.Writer) error {
 	e := s.extent
 	_, err := fmt.Fprintf(out, "%s: %s uses of %s sessions in %s, %s in all\nuses that wait for a restore (a session's first one left out):\n\n",
-		s.name, thousands(e.uses), thousands(e.sessions), humanDuration(time.Duration(e.last-e.first)*time.Millisecond), humanSize(float64(e.bytes)))
+		s.name, human.Count(e.uses), human.Count(e.sessions), human.Duration(time.Duration(e.last-e.first)*time.Millisecond), human.Size(float64(e.bytes)))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"credproxy/internal/human"
 )
 
 // table has a line for each budget and a column for each policy.
@@ -14,7 +16,7 @@ func (s *simulation) table() string {
 	}
 	b.WriteByte('\n')
 	for i, row := range s.runs {
-		fmt.Fprintf(&b, "%10s  %6s", humanSize(float64(s.budgets[i])), s.ofAll(s.budgets[i]))
+		fmt.Fprintf(&b, "%10s  %6s", human.Size(float64(s.budgets[i])), s.ofAll(s.budgets[i]))
 		for _, run := range row {
 			fmt.Fprintf(&b, "  %6.2f %%", 100*run.Result().Rate())
 		}
@@ -43,7 +45,7 @@ func (s *simulation) chart() string {
 	}
 	var b strings.Builder
 	for i, row := range s.runs {
-		label := humanSize(float64(s.budgets[i]))
+		label := human.Size(float64(s.budgets[i]))
 		for j, run := range row {
 			rate := run.Result().Rate()
 			line := fmt.Sprintf("%10s  %-7s %s %.2f %%", label, s.policies[j], bar(rate, most), 100*rate)

@@ -5,38 +5,9 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
-)
 
-func TestHuman(t *testing.T) {
-	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.Local)
-	for _, c := range []struct {
-		name  string
-		value any
-		want  string
-	}{
-		{"used_bytes", int64(1536), "1.5 KB"},
-		{"bytes", int64(12), "12 B"},
-		{"memory_max_bytes", int64(3 << 40), "3.0 TB"},
-		{"idle_ms", int64(1500), "1.5s"},
-		{"idle_ms", int64(7_260_000), "2h1m0s"},
-		{"restore_p99_us", int64(2345), "2.35ms"},
-		{"percent_used", "75.25", "75.2 %"},
-		{"threshold", int64(80), "80 %"},
-		{"last_access", at.UnixMilli(), "2026-03-04 05:06:07"},
-		{"last_access", int64(0), "never"},
-		{"hits", int64(1234567), "1,234,567"},
-		{"hits", int64(-1000), "-1,000"},
-		{"hits", int64(999), "999"},
-		{"state", "resident", "resident"},
-		{"why", []any{"pinned", "busy"}, "pinned; busy"},
-		{"db", nil, "-"},
-	} {
-		if got := human(c.name, c.value); got != c.want {
-			t.Errorf("%s of %v reads %q, want %q", c.name, c.value, got, c.want)
-		}
-	}
-}
+	"credproxy/internal/human"
+)
 
 func TestRecord(t *testing.T) {
 	rec, err := asRecord([]any{"zulu", int64(1), "alpha_bytes", int64(2048), "id", "a<b"})
@@ -62,7 +33,7 @@ func TestRecord(t *testing.T) {
 		t.Errorf("table is\n%s", out.String())
 	}
 	out.Reset()
-	if err := writeRows(&out, []record{rec, rec}); err != nil {
+	if err := writeRows(&out, []record{rec, rec}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if want := "ZULU  ALPHA   ID\n1     2.0 KB  a<b\n1     2.0 KB  a<b\n"; out.String() != want {
@@ -71,6 +42,28 @@ func TestRecord(t *testing.T) {
 	for _, bad := range []any{nil, "OK", []any{"odd"}} {
 		if _, err := asRecord(bad); err == nil {
 			t.Errorf("%v was taken for a record", bad)
+		}
+	}
+}
+
+// On a terminal a row is one line: the ids give way, in their middles, and what clients put into them is not obeyed.
+func TestRowsFit(t *testing.T) {
+	row := func(id string) record {
+		return record{{"id", id}, {"state", "resident"}, {"bytes", int64(1 << 20)}}
+	}
+	long := "4915112345678@s.whatsapp.net-" + strings.Repeat("x", 100) + "-end"
+	for _, width := range []int{40, 80, 200} {
+		var out bytes.Buffer
+		if err := writeRows(&out, []record{row(long), row("short\x1b[2J")}, width); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(out.String(), "\n") {
+			if human.Width(line) > width {
+				t.Errorf("%d cells on a terminal of %d: %s", human.Width(line), width, line)
+			}
+		}
+		if !strings.Contains(out.String(), "4915") || !strings.Contains(out.String(), "-end") || strings.Contains(out.String(), "\x1b") {
+			t.Errorf("in %d cells:\n%s", width, out.String())
 		}
 	}
 }

@@ -20,7 +20,8 @@ const (
 
 // Config is the effective configuration: what the file says, and defaults for the rest.
 type Config struct {
-	Path string // the file that was read
+	Path     string   // the file that was read
+	Warnings Problems // what is allowed, but will not do what it seems to
 
 	Listen          string      // host:port or unix:///path
 	ListenMode      fs.FileMode // permissions of the Unix socket
@@ -72,7 +73,10 @@ type Memory struct {
 	Target        int           // percent of Max at which it stops
 	CheckInterval time.Duration // between two samples
 	InactivityTTL time.Duration // idle this long, a session leaves Redis; 0: never
+	MinIdle       time.Duration // used less than this ago, a session is never evicted; 0: any may be
 	Policy        string        // the order of eviction, one of lru.Policies
+
+	Keyspaces map[string]KeyspaceMemory // by name, those that say anything
 }
 
 // Restore is the durable side.
@@ -106,8 +110,9 @@ type Admin struct {
 
 // Log says what is logged and in which form.
 type Log struct {
-	Level  string // trace, debug, info, warn, error or off
-	Format string // text or json
+	Level  string        // trace, debug, info, warn, error or off
+	Format string        // text or json
+	Slow   time.Duration // commands that wait this long for their session are in the slow log; 0: none are
 }
 
 // TLS names PEM files for the listener.
@@ -138,6 +143,6 @@ func Default() Config {
 		},
 		Restore: Restore{Sync: SyncBehind, SyncInterval: 200 * time.Millisecond, Wait: 30 * time.Second},
 		Admin:   Admin{Listen: "127.0.0.1:9180"},
-		Log:     Log{Level: "info", Format: "text"},
+		Log:     Log{Level: "info", Format: "text", Slow: 100 * time.Millisecond},
 	}
 }

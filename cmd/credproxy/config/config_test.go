@@ -75,6 +75,7 @@ memory {
   target         = 50
   check_interval = "10s"
   inactivity_ttl = "7d"
+  min_idle       = "30s"
   policy         = "s3fifo"
 }
 restore {
@@ -84,7 +85,7 @@ restore {
   wait          = "3s"
 }
 admin { listen = "" }
-log   { level = "debug"  format = "json" }
+log   { level = "debug"  format = "json"  slow = "1s" }
 `)
 	want := Config{
 		Path: "proxy.hcl", Listen: "unix:///run/credproxy.sock", ListenMode: 0o600, MaxClients: 12, ShutdownTimeout: 5 * time.Second,
@@ -92,9 +93,9 @@ log   { level = "debug"  format = "json" }
 		Flush: "all", Deny: []string{"SHUTDOWN", "CONFIG SET"},
 		Upstream:  Upstream{Address: "redis.example:6379", Username: "proxy", Password: "hush"},
 		Keyspaces: []keyspace.Spec{{Name: "evolution", Patterns: []string{"evolution:instance:{session}"}, DB: 6}},
-		Memory:    Memory{Max: 512 << 20, Threshold: 90, Target: 50, CheckInterval: 10 * time.Second, InactivityTTL: 168 * time.Hour, Policy: "s3fifo"},
+		Memory:    Memory{Max: 512 << 20, Threshold: 90, Target: 50, CheckInterval: 10 * time.Second, InactivityTTL: 168 * time.Hour, MinIdle: 30 * time.Second, Policy: "s3fifo"},
 		Restore:   Restore{Postgres: "host=db user=bots password=s3cret", Sync: SyncThrough, SyncInterval: 50 * time.Millisecond, Wait: 3 * time.Second},
-		Log:       Log{Level: "debug", Format: "json"},
+		Log:       Log{Level: "debug", Format: "json", Slow: time.Second},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

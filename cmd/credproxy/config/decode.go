@@ -33,12 +33,13 @@ func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 	f.upstream = f.single("upstream", []string{"address", "username", "password", "password_file"}, []string{"tls"}, func(s *section) {
 		f.decodeUpstream(c, s)
 	})
-	f.memory = f.single("memory", []string{"max", "threshold", "target", "check_interval", "inactivity_ttl", "policy"}, nil, func(s *section) {
+	f.memory = f.single("memory", []string{"max", "threshold", "target", "check_interval", "inactivity_ttl", "min_idle", "policy"}, nil, func(s *section) {
 		s.size("max", &c.Memory.Max)
 		s.number("threshold", &c.Memory.Threshold)
 		s.number("target", &c.Memory.Target)
 		s.duration("check_interval", &c.Memory.CheckInterval)
 		s.duration("inactivity_ttl", &c.Memory.InactivityTTL)
+		s.duration("min_idle", &c.Memory.MinIdle)
 		s.oneOf("policy", &c.Memory.Policy, policyNames()...)
 	})
 	f.restore = f.single("restore", restoreSettings, []string{"source"}, func(s *section) {
@@ -46,9 +47,10 @@ func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 	})
 	f.admin = f.single("admin", []string{"listen", "users", "token", "token_file"}, nil, func(s *section) { s.decodeAdmin(&c.Admin) })
 	f.single("auth", []string{"password", "password_file"}, []string{"user"}, func(s *section) { f.decodeAuth(c, s) })
-	f.single("log", []string{"level", "format"}, nil, func(s *section) {
+	f.log = f.single("log", []string{"level", "format", "slow"}, nil, func(s *section) {
 		s.oneOf("level", &c.Log.Level, "trace", "debug", "info", "warn", "error", "off")
 		s.oneOf("format", &c.Log.Format, "text", "json")
+		s.duration("slow", &c.Log.Slow)
 	})
 	f.tls = f.single("tls", []string{"cert", "key", "client_ca"}, nil, func(s *section) {
 		c.TLS = &TLS{}
@@ -77,6 +79,7 @@ type file struct {
 	keyspaces []*section // in the order of Config.Keyspaces
 	memory    *section
 	restore   *section
+	log       *section
 	source    *section // nil: none
 	admin     *section
 	tls       *section
@@ -123,12 +126,13 @@ func (f *file) decodeKeyspaces(c *Config) {
 			f.report(line, "keyspace", `needs one name: write keyspace "baileys" { ... }`)
 			continue
 		}
-		s := f.open(fmt.Sprintf("keyspace %q", b.Labels[0]), line, b.Body, []string{"keys", "db"}, nil)
+		s := f.open(fmt.Sprintf("keyspace %q", b.Labels[0]), line, b.Body, []string{"keys", "db", "max", "inactivity_ttl", "min_idle"}, nil)
 		spec := keyspace.Spec{Name: b.Labels[0], DB: -1}
 		s.list("keys", &spec.Patterns)
 		if s.number("db", &spec.DB); spec.DB < 0 && s.body.Attributes["db"] != nil {
 			s.report("db", "db %d is no database: write 0 or more, or leave it out for any database", spec.DB)
 		}
+		s.decodeKeyspaceMemory(&c.Memory, spec.Name)
 		c.Keyspaces = append(c.Keyspaces, spec)
 		f.keyspaces = append(f.keyspaces, s)
 	}

@@ -45,5 +45,6 @@ func Parse(path string, src []byte) (Config, error) {
 	if len(r.problems) > 0 {
 		return Config{}, r.problems.sorted()
 	}
+	c.Warnings = r.warnings.sorted()
 	return c, nil
 }

@@ -10,7 +10,7 @@ import (
 func TestProblems(t *testing.T) {
 	cases := []struct{ name, src, want string }{
 		{"unknown setting", "lisen = 1\n", `proxy.hcl:8: unknown name "lisen": known here are admin, auth, auth_timeout, deny, flush, idle_timeout, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tcp_keepalive, tls, upstream`},
-		{"unknown setting in a block", "memory {\n  maxx = 1\n}\n", `proxy.hcl:9: memory: unknown name "maxx": known here are check_interval, inactivity_ttl, max, policy, target, threshold`},
+		{"unknown setting in a block", "memory {\n  maxx = 1\n}\n", `proxy.hcl:9: memory: unknown name "maxx": known here are check_interval, inactivity_ttl, max, min_idle, policy, target, threshold`},
 		{"unknown block", "redis {}\n", `proxy.hcl:8: unknown block "redis": known here are admin, auth, auth_timeout, deny, flush, idle_timeout, keyspace, listen, listen_mode, log, maxclients, memory, protected_mode, restore, shutdown_timeout, tcp_keepalive, tls, upstream`},
 		{"block as setting", "memory = 5\n", `proxy.hcl:8: memory is a block: write memory { ... } without "="`},
 		{"setting as block", "listen {}\n", `proxy.hcl:8: listen is a setting: write listen = ...`},
@@ -31,6 +31,7 @@ func TestProblems(t *testing.T) {
 		{"null in list", "deny = [null]\n", "proxy.hcl:8: deny has a null element: remove it"},
 		{"unknown word", "flush = \"maybe\"\n", `proxy.hcl:8: flush "maybe" is unknown: write one of deny, all`},
 		{"unknown level", "log {\n  level = \"loud\"\n}\n", `proxy.hcl:9: log: level "loud" is unknown: write one of trace, debug, info, warn, error, off`},
+		{"negative slow", "log {\n  slow = \"-1s\"\n}\n", `proxy.hcl:9: log: slow is negative: write for instance "100ms", or "0s" for none`},
 		{"bad deny", "deny = [\"CONFIG SET x\"]\n", `proxy.hcl:8: deny "CONFIG SET x" is no command: write "NAME" or "NAME SUBCOMMAND"`},
 
 		{"bad address", "listen = \"6380\"\n", `proxy.hcl:8: listen "6380" is no address: write "127.0.0.1:6380" or "unix:///run/credproxy.sock"`},

@@ -24,6 +24,7 @@ type reader struct {
 	ctx      *hcl.EvalContext
 	unset    []string // what env() did not find while the current expression was evaluated
 	problems Problems
+	warnings Problems
 }
 
 // newReader knows one function, env. An unset variable is empty, as in a shell, but is remembered: the check that finds the

@@ -31,6 +31,7 @@ func (c *Config) Render() []byte {
 			if spec.DB >= 0 {
 				p.number("db", spec.DB)
 			}
+			c.Memory.Keyspaces[spec.Name].render(p)
 		})
 	}
 	p.block("memory", func() {
@@ -39,6 +40,7 @@ func (c *Config) Render() []byte {
 		p.number("target", c.Memory.Target)
 		p.text("check_interval", FormatDuration(c.Memory.CheckInterval))
 		p.text("inactivity_ttl", FormatDuration(c.Memory.InactivityTTL))
+		p.text("min_idle", FormatDuration(c.Memory.MinIdle))
 		p.text("policy", c.Memory.Policy)
 	})
 	p.block("restore", func() {
@@ -67,6 +69,7 @@ func (c *Config) Render() []byte {
 	p.block("log", func() {
 		p.text("level", c.Log.Level)
 		p.text("format", c.Log.Format)
+		p.text("slow", FormatDuration(c.Log.Slow))
 	})
 	p.flush()
 	return p.out

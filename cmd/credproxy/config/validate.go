@@ -25,7 +25,11 @@ func (f *file) validate(c *Config) {
 	f.validateToken(&c.Admin)
 	f.validateMemory(&c.Memory)
 	f.validateRestore(&c.Restore)
+	if c.Log.Slow < 0 {
+		f.log.report("slow", `slow is negative: write for instance "100ms", or "0s" for none`)
+	}
 	f.validateKeyspaces(c.Keyspaces)
+	f.validateIdle(c)
 }
 
 // validateAddresses looks for addresses that cannot work together: each by itself would be found out at start.
@@ -88,9 +92,6 @@ func (f *file) validateMemory(m *Memory) {
 	}
 	if m.CheckInterval <= 0 {
 		f.memory.report("check_interval", `check_interval must be positive: write for instance "5m"`)
-	}
-	if m.InactivityTTL < 0 {
-		f.memory.report("inactivity_ttl", `inactivity_ttl is negative: write for instance "168h", or "0s" for never`)
 	}
 }
 
