@@ -54,7 +54,7 @@ func newBots(name string, asStrings bool, sessions int, pick func(*rand.Rand) in
 	for i := range botPreKeys {
 		w.preKeys = append(w.preKeys, "pre-key-"+strconv.Itoa(i))
 	}
-	w.found = expect{head: appendBulk(nil, w.record), kind: '$'}
+	w.found = expect{head: appendBulk(nil, w.record), kind: '$', loose: true}
 	w.missing = expect{head: []byte("$-1\r\n"), kind: '$'}
 	if !asStrings {
 		for _, e := range []*expect{&w.found, &w.missing} {
@@ -114,12 +114,16 @@ func (w *bots) next(b []byte, rng *rand.Rand, want *expect) []byte {
 	case dice < 55:
 		return w.creds[id].read(b, want)
 	case dice < 90:
-		return w.write(b, id, w.peers[peer:peer+1], w.record, want)
+		b = w.write(b, id, w.peers[peer:peer+1], w.record, want)
+		vary(b, rng)
+		return b
 	case dice < 95:
-		return w.creds[id].write(b, want)
+		return w.creds[id].rewrite(b, rng, want)
 	case dice < 98:
 		first := rng.IntN(botPreKeys - botNewKeys)
-		return w.write(b, id, w.preKeys[first:first+botNewKeys], w.preKey, want)
+		b = w.write(b, id, w.preKeys[first:first+botNewKeys], w.preKey, want)
+		vary(b, rng) // the last of them
+		return b
 	}
 	name := w.preKeys[rng.IntN(botPreKeys)]
 	*want = expect{kind: ':'}

@@ -40,7 +40,7 @@ func micros(head string, of func(result) spread) column {
 }
 
 func cpuTime(head string, of func(result) spread) column {
-	return seldom(head, "%.1f", func(r result) float64 { return of(r).Median })
+	return seldom(head, "%.2f", func(r result) float64 { return of(r).Median })
 }
 
 func seldom(head, format string, figure func(result) float64) column {

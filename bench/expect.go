@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
 	"strconv"
 )
 
@@ -11,7 +13,15 @@ type expect struct {
 	// sessions share the bulk of a value: compared by all, it stays in the processor's cache.
 	head, tail []byte
 	kind       byte // + : $ *
+	// loose: the last varied bytes of the value are not compared, as every write changes them.
+	loose bool
 }
+
+// varied is how many bytes at the end of a value each write makes anew, so that there is something to save.
+const varied = 8
+
+// vary changes the value at the end of a command.
+func vary(b []byte, rng *rand.Rand) { binary.LittleEndian.PutUint64(b[len(b)-varied-2:], rng.Uint64()) }
 
 // judge compares the replies of one connection, as they arrive in pieces, with what is expected. The usual case, the right
 // reply, costs one comparison of bytes: it is not parsed, and not copied.
@@ -47,12 +57,12 @@ func (j *judge) take(e *expect, data []byte) (int, verdict, error) {
 // match compares as much as there is. With a difference, used counts what was equal before it in whole parts.
 func (j *judge) match(e *expect, data []byte) (used int, same bool) {
 	for {
-		want := e.rest(j.matched)
+		want, free := e.rest(j.matched)
 		n := min(len(want), len(data)-used)
 		if n == 0 {
 			return used, true
 		}
-		if !bytes.Equal(want[:n], data[used:used+n]) {
+		if !free && !bytes.Equal(want[:n], data[used:used+n]) {
 			return used, false
 		}
 		used += n
@@ -60,12 +70,21 @@ func (j *judge) match(e *expect, data []byte) (used int, same bool) {
 	}
 }
 
-// rest is what follows after n bytes, up to the end of the part.
-func (e *expect) rest(n int) []byte {
+// rest is what follows after n bytes, up to the end of the part. free: it is not compared.
+func (e *expect) rest(n int) (part []byte, free bool) {
 	if n < len(e.head) {
-		return e.head[n:]
+		part = e.head[n:]
+	} else {
+		part = e.tail[n-len(e.head):]
 	}
-	return e.tail[n-len(e.head):]
+	left := len(e.head) + len(e.tail) - n
+	switch {
+	case !e.loose || left <= 2:
+		return part, false
+	case left <= 2+varied:
+		return part[:min(len(part), left-2)], true
+	}
+	return part[:min(len(part), left-2-varied)], false
 }
 
 // undo takes what has matched for the beginning of another reply.

@@ -33,6 +33,7 @@ func judged(text string, n int, all ...*expect) (said []string, err error) {
 
 func TestJudge(t *testing.T) {
 	value := &expect{head: []byte("$6\r\nab"), tail: []byte("cdef\r\n"), kind: '$'}
+	loose := &expect{head: []byte("$12\r\nab"), tail: []byte("cdxxxxxxxx\r\n"), kind: '$', loose: true}
 	any := &expect{kind: ':'}
 	list := &expect{head: []byte("*1\r\n$2\r\nxy\r\n"), kind: '*'}
 	for _, c := range []struct {
@@ -43,6 +44,9 @@ func TestJudge(t *testing.T) {
 		{"$6\r\nabcdef\r\n", []*expect{value}, ""},
 		{"$6\r\nabcdef\r\n$6\r\nabcdef\r\n", []*expect{value, value}, "|"},
 		{"+OK\r\n:12\r\n*1\r\n$2\r\nxy\r\n", []*expect{&okReply, any, list}, "||"},
+		{"$12\r\nabcd12345678\r\n$12\r\nabcdxxxxxxxx\r\n+OK\r\n", []*expect{loose, loose, &okReply}, "||"},
+		{"$12\r\nabcX12345678\r\n+OK\r\n", []*expect{loose, &okReply}, "another value than was written|"},
+		{"$-1\r\n+OK\r\n", []*expect{loose, &okReply}, "null|"},
 		{"$-1\r\n+OK\r\n", []*expect{value, &okReply}, "null|"},
 		{"*1\r\n$-1\r\n+OK\r\n", []*expect{list, &okReply}, "null|"},
 		{"$6\r\nabcdeX\r\n+OK\r\n", []*expect{value, &okReply}, "another value than was written|"},

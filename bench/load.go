@@ -23,6 +23,8 @@ type load struct {
 	// What is done before a round, to targets that can: see scenario.go.
 	budget float64 // the share of the sessions that fits into the memory of a limited target, 0: all
 	cold   float64 // the share of the sessions that begin a round evicted
+	// kept: the cold sessions that wake are evicted again soon; nil: they stay.
+	kept *sleepers
 	// besides are disturbances; with each of them, and with none, the load is measured. nil: never.
 	besides []disturber
 }
@@ -89,7 +91,7 @@ func newStored(key string, id, size int, common []byte) stored {
 	return stored{
 		get:   command(nil, "GET", key),
 		set:   append(set[:len(set)-len("$0\r\n\r\n")], head...),
-		value: expect{head: head, tail: common[len(mark):], kind: '$'},
+		value: expect{head: head, tail: common[len(mark):], kind: '$', loose: size >= len(mark)+varied},
 	}
 }
 
@@ -101,6 +103,14 @@ func (s *stored) read(b []byte, want *expect) []byte {
 func (s *stored) write(b []byte, want *expect) []byte {
 	*want = okReply
 	return append(append(b, s.set...), s.value.tail...)
+}
+
+// rewrite is write with a value that is not there yet.
+func (s *stored) rewrite(b []byte, rng *rand.Rand, want *expect) []byte {
+	if b = s.write(b, want); s.value.loose {
+		vary(b, rng)
+	}
+	return b
 }
 
 // commonPart is what the values of a size share: all of it behind the session's number.
@@ -123,7 +133,7 @@ func stringLoad(name string, readPercent, size, sessions int) load {
 			if readPercent == 100 || readPercent > 0 && rng.IntN(100) < readPercent {
 				return v.read(b, want)
 			}
-			return v.write(b, want)
+			return v.rewrite(b, rng, want)
 		},
 	}
 	key := "wa:auth:" + own + "-__rand_int__:creds"
@@ -131,8 +141,12 @@ func stringLoad(name string, readPercent, size, sessions int) load {
 	case 100:
 		l.template = []string{"GET", key}
 	case 0:
-		// A program's argument holds text; which bytes they are makes no difference.
-		l.template = []string{"SET", key, fmt.Sprintf("%0*d", size, 7)}
+		// A program's argument holds text; which bytes they are makes no difference. It begins with a number of its own each time.
+		value := fmt.Sprintf("%0*d", size, 7)
+		if number := "__rand_int__"; size >= len(number) {
+			value = number + value[len(number):]
+		}
+		l.template = []string{"SET", key, value}
 	}
 	return l
 }

@@ -94,7 +94,7 @@ func (o *options) define(flags *flag.FlagSet, raw *rawOptions) {
 	flags.StringVar(&raw.pipelines, "pipeline", "1,16", "depths of the pipeline")
 	flags.StringVar(&raw.sizes, "size", "256", "`bytes` of a value in the loads get, set and mix; several sizes are several loads")
 	flags.Float64Var(&o.rate, "rate", 0, "open loop: so many `commands` per second, whatever the target does; 0: closed loop")
-	flags.Float64Var(&o.skew, "skew", 1, "`exponent` of Zipf's law, by which the loads storm and bots-cold10 choose sessions")
+	flags.Float64Var(&o.skew, "skew", 1, "`exponent` of Zipf's law, by which the load storm chooses sessions")
 	flags.IntVar(&o.sessions, "sessions", 1000, "sessions to spread the load over")
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds; each measures every target once")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "measured time of a target in a round")

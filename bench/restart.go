@@ -115,7 +115,7 @@ func (t *target) wantMarks(ctx context.Context, want int) error {
 		return err
 	}
 	defer c.Close()
-	got, err := c.line("HLEN", "credproxy:1:dirty")
+	got, err := c.line("HLEN", "credproxy:2:dirty")
 	if err == nil && got != fmt.Sprintf(":%d\r\n", want) {
 		err = fmt.Errorf("the killed proxy has left %q marks, want %d: it saved before it died", strings.TrimSpace(got), want)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -105,6 +106,9 @@ func (u turn) measure(ctx context.Context, opts options) (sample, error) {
 	if err := u.target.chill(ctx, u.load, opts.sessions); err != nil {
 		return sample{}, err
 	}
+	if u.load.kept != nil {
+		return u.measureKept(ctx, opts)
+	}
 	if u.beside.name == "" {
 		return measure(ctx, u.target, u.load, u.shape, opts)
 	}
@@ -119,4 +123,18 @@ func (u turn) measure(ctx context.Context, opts options) (sample, error) {
 	}
 	defer stop()
 	return measure(ctx, u.target, u.load, u.shape, opts)
+}
+
+// measureKept runs a load whose cold sessions are kept cold, where there is somewhere to evict to.
+func (u turn) measureKept(ctx context.Context, opts options) (sample, error) {
+	defer u.load.kept.forget()
+	if !u.target.saves || u.target.limited {
+		return measure(ctx, u.target, u.load, u.shape, opts)
+	}
+	keeping, end := context.WithCancel(ctx)
+	kept := make(chan error, 1)
+	go func() { kept <- u.load.kept.keep(keeping, u.target, u.load) }()
+	got, err := measure(ctx, u.target, u.load, u.shape, opts)
+	end()
+	return got, errors.Join(err, <-kept)
 }

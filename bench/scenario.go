@@ -28,9 +28,7 @@ func scenarioLoad(name string, opts options) load {
 		l.cold = 1
 		return l
 	case "bots-cold10":
-		l := newBots(name, false, opts.sessions, zipf).load(name)
-		l.budget, l.cold = .9, .1
-		return l
+		return coldTenth(name, opts.sessions)
 	case "save", "large":
 		l := stringLoad(name, 100, readerSize, opts.sessions)
 		l.besides = map[string][]disturber{"save": saveDisturbers, "large": largeDisturbers}[name]
