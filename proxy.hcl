@@ -36,7 +36,10 @@ upstream {
 # blocks may stand side by side, as long as no key can belong to two of them. There is no default.
 keyspace "baileys" {
   keys = ["wa:auth:{session}:creds", "wa:auth:{session}:keys"]
-  # db = 6                            # only this logical database; without it, any
+  # db             = 6                # only this logical database; without it, any
+  # max            = "256MB"          # a budget of its own, for the estimated bytes of its sessions in Redis; without it, none
+  # inactivity_ttl = "24h"            # these two instead of those in memory, for this keyspace
+  # min_idle       = "1m"
 }
 
 memory {
@@ -45,6 +48,7 @@ memory {
   target         = 70                 # percent of max at which it stops
   check_interval = "5m"               # and sooner, when much has been written
   inactivity_ttl = "168h"             # idle this long, a session leaves Redis (never Postgres); "0s": never
+  min_idle       = "0s"               # used less than this ago, a session is never evicted, even if Redis then refuses writes
   policy         = "lru"              # who goes first: lru, slru, s3fifo or gdsf (docs/policies.md)
 }
 
@@ -79,4 +83,5 @@ admin {
 log {
   level  = "info"                     # trace, debug, info, warn, error, off
   format = "text"                     # text, json
+  slow   = "100ms"                    # commands that wait this long for their session are in the slow log; "0s" for none
 }
