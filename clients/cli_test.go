@@ -41,6 +41,21 @@ var cliCalls = []cliCall{
 	{words: "DBSIZE"},
 	{words: "--pipe", input: "INCR app:c4:n\r\nINCR app:c4:n\r\nINCR app:c4:str\r\n"},
 	{words: "", input: "MULTI\nINCR app:c5:n\nGET app:c1:str\nEXEC\nCLIENT GETNAME\nNOSUCH\n"},
+	// What graphical clients and exporters ask for. Numbers differ; what is refused would show.
+	{words: "INFO", keep: with("ERR ", "# Server", "redis_version:", "# Keyspace")},
+	{words: "INFO everything", keep: with("ERR ", "# Server", "# Commandstats")},
+	{words: "CLIENT LIST", keep: with("ERR ", "NOPERM")},
+	{words: "CONFIG GET maxmemory*"},
+	{words: "SCAN 0 TYPE hash COUNT 1000", keep: with("ERR ", "NOPERM")},
+	{words: "TYPE app:c1:hash"},
+	{words: "MEMORY USAGE app:c2:str"},
+	{words: "OBJECT ENCODING app:c1:hash"},
+	{words: "SLOWLOG GET 128", keep: with("ERR ", "NOPERM")},
+	{words: "LATENCY LATEST", keep: with("ERR ", "NOPERM")},
+	{words: "MODULE LIST"},
+	{words: "COMMAND COUNT"},
+	{words: "COMMAND INFO hget"},
+	{words: "ACL WHOAMI"},
 	{words: "--latency --raw", keep: func(string) bool { return false }},
 }
 
@@ -112,6 +127,34 @@ func TestRedisCLI(t *testing.T) {
 		}
 	}
 	watchStat(t, cli, s.addr)
+	showsItself(t, cli, s.addr)
+}
+
+// showsItself looks at what the proxy adds for operators, as redis-cli prints it.
+func showsItself(t *testing.T, cli, addr string) {
+	t.Helper()
+	for words, want := range map[string][]string{
+		"INFO":                     {"redis_version:", "# Credproxy", "credproxy_sessions_resident:"},
+		"INFO credproxy":           {"# Credproxy", "credproxy_memory_used_bytes:"},
+		"INFO server credproxy":    {"redis_version:", "# Credproxy"},
+		"CREDPROXY HELP":           {"SLOWLOG", "STATS"},
+		"CREDPROXY STATS":          {"sessions_evicted", "restores"},
+		"-3 CREDPROXY STATS":       {"sessions_evicted", "restores"},
+		"CREDPROXY MEMORY":         {"used_bytes"},
+		"CREDPROXY SESSION app/c1": {"app", "eviction"},
+		"CREDPROXY SLOWLOG LEN":    {""},
+		"-3 CREDPROXY SLOWLOG GET": {""},
+	} {
+		out := strings.Join(cliCall{words: words}.run(t, cli, addr, ""), "\n")
+		for _, text := range want {
+			if !strings.Contains(out, text) || strings.Contains(out, "ERR ") {
+				t.Errorf("redis-cli %s shows no %s: %s", words, text, out)
+			}
+		}
+	}
+	if out := strings.Join(cliCall{words: "INFO credproxy"}.run(t, cli, addr, ""), "\n"); strings.Contains(out, "redis_version") {
+		t.Errorf("INFO credproxy shows other sections: %s", out)
+	}
 }
 
 // watchStat reads some lines of redis-cli --stat, which never ends by itself.

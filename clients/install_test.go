@@ -34,7 +34,7 @@ func needNode(t *testing.T, least int) string {
 		lacks(t, installed.problem)
 	}
 	if installed.major < least {
-		t.Skipf("this library needs Node %d, here is %d", least, installed.major)
+		skip(t, fmt.Sprintf("this library needs Node %d, here is %d", least, installed.major))
 	}
 	return installed.node
 }

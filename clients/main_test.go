@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"credproxy/internal/testenv"
@@ -27,7 +29,37 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
 		return 1
 	}
-	return testenv.Run(m)
+	code := testenv.Run(m)
+	if err := reportSkips(); err != nil {
+		fmt.Fprintln(os.Stderr, "report what was skipped:", err)
+		return 1
+	}
+	return code
+}
+
+// skippedEnv names a file for what was skipped and why, as go test is silent about that in a run that passes. See .ci/run.
+const skippedEnv = "CREDPROXY_TEST_SKIPPED"
+
+var skipped struct {
+	mu    sync.Mutex // guards lines
+	lines []string
+}
+
+// skip skips the test, and remembers why.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	skipped.mu.Lock()
+	skipped.lines = append(skipped.lines, fmt.Sprintf("%s: %s\n", t.Name(), why))
+	skipped.mu.Unlock()
+	t.Skip(why)
+}
+
+func reportSkips() error {
+	path := os.Getenv(skippedEnv)
+	if path == "" {
+		return nil
+	}
+	return os.WriteFile(path, []byte(strings.Join(skipped.lines, "")), 0o600)
 }
 
 // lacks skips the test because of something that is not installed, or fails it in CI, which has everything.
@@ -36,5 +68,5 @@ func lacks(t *testing.T, what string) {
 	if os.Getenv("CI") != "" {
 		t.Fatal(what)
 	}
-	t.Skip(what)
+	skip(t, what)
 }
