@@ -57,10 +57,12 @@ func TestScripts(t *testing.T) {
 					if m.storm {
 						calm = startStorm(t, s.admin)
 					}
-					p := start(t, program, sc.words, "REDIS_ADDR="+s.addr, "EVICT="+m.evict, "RESTART="+yes(restart))
-					got := p.transcript(s.restart)
+					env := []string{"REDIS_ADDR=" + s.addr, "EVICT=" + m.evict, "RESTART=" + yes(restart)}
+					same(t, start(t, program, sc.words, env...).transcript(s.restart), want)
+					for n := 0; m.storm && n < 5 && s.stat("restores") == 0; n++ { // a quick client ends before it is disturbed
+						same(t, start(t, program, sc.words, env...).transcript(s.restart), want)
+					}
 					calm()
-					same(t, got, want)
 					s.audit(sc.least, m)
 				})
 			}

@@ -109,12 +109,17 @@ func (s *stack) restart() {
 // count adds what this process of the proxy has counted.
 func (s *stack) count() {
 	s.t.Helper()
+	s.evictions += s.stat("evictions")
+	s.restores += s.stat("restores")
+	s.restoreErrors += s.stat("restore_errors")
+}
+
+// stat is one number of CREDPROXY STATS.
+func (s *stack) stat(name string) int64 {
+	s.t.Helper()
 	reply, err := s.admin.Do(context.Background(), "CREDPROXY", "STATS").Result()
 	must(s.t, err)
-	stats := reply.(map[any]any)
-	s.evictions += stats["evictions"].(int64)
-	s.restores += stats["restores"].(int64)
-	s.restoreErrors += stats["restore_errors"].(int64)
+	return reply.(map[any]any)[name].(int64)
 }
 
 // stop ends the proxy in order, and fails the test for what it complained about.

@@ -177,7 +177,7 @@ func (s *Server) evictNow(ctx context.Context, id session.ID) error {
 func (s *Server) restoreNow(ctx context.Context, id session.ID) error {
 	identity := []byte(s.sessions.identityOf(id))
 	for range staleRetries {
-		r, err := s.enter(ctx, identity, nil, s.runs.Current(), nil)
+		r, err := s.enter(ctx, identity)
 		if err == nil {
 			r.leave()
 			return nil

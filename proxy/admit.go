@@ -189,7 +189,7 @@ func (c *client) waitAtGates(cmd *keyspace.Command, keys []keyspace.KeyArg, args
 			}
 			c.idBuf = identity
 			var err error
-			if t.ref, err = c.s.enter(ctx, identity, t.key, c.g.conn.Run(), w); err == nil {
+			if t.ref, err = c.s.enterOn(ctx, c.g.conn, identity, t.key, w); err == nil {
 				c.g.touches = append(c.g.touches, t)
 			}
 			return err == nil, err

@@ -210,7 +210,7 @@ func (s *Server) keepOrphans(ctx context.Context) {
 func (s *Server) loadOrphan(ctx context.Context, identity string) error {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	r, err := s.enter(ctx, []byte(identity), nil, s.runs.Current(), nil)
+	r, err := s.enter(ctx, []byte(identity))
 	if err == nil {
 		r.leave()
 	}

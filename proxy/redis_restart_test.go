@@ -52,7 +52,7 @@ func (e *env) restartRedis(dir string) {
 	e.reconnected()
 }
 
-// reconnected waits until the proxy has found Redis again.
+// reconnected waits until the proxy has found Redis again. Then everybody has: no other connection goes on with its back-off.
 func (e *env) reconnected() {
 	e.t.Helper()
 	c := e.wire()

@@ -231,9 +231,20 @@ func (s *Server) flushHeat(ctx context.Context, since int64) int64 {
 	return now
 }
 
-// enter passes the gate for a key's session.
-func (s *Server) enter(ctx context.Context, identity, key []byte, run upstream.Run, w *waited) (ref, error) {
-	return s.sessions.enter(ctx, identity, key, run, s.runs.Current, s.load, w)
+// enter passes a session's gate for the proxy itself.
+func (s *Server) enter(ctx context.Context, identity []byte) (ref, error) {
+	return s.sessions.enter(ctx, identity, nil, s.runs.Current(), s.runs.Current, s.load, nil)
+}
+
+// enterOn passes the gate of a key's session for a client, whose command will go to conn.
+func (s *Server) enterOn(ctx context.Context, conn *upstream.Conn, identity, key []byte, w *waited) (ref, error) {
+	current := func() upstream.Run {
+		if conn.Err() != nil { // Redis is away or was restarted: to connect again will tell
+			return 0
+		}
+		return s.runs.Current()
+	}
+	return s.sessions.enter(ctx, identity, key, conn.Run(), current, s.load, w)
 }
 
 // enforcing reports whether this process may evict.

@@ -23,6 +23,7 @@ type Upstream struct {
 	shared  map[place]*slot
 	private map[Identity][]*Conn // idle ones
 	live    map[*Conn]struct{}   // every connection that has not failed, also those in clients' hands
+	reached time.Time            // when Redis was connected to last
 	closed  bool
 }
 
@@ -37,8 +38,8 @@ type slot struct {
 	conn    *Conn
 	dialing chan struct{} // closed when the attempt under way is over
 	err     error         // of the last attempt
-	retryAt time.Time     // no further attempt before
-	backoff time.Duration
+	failed  time.Time     // when that was
+	backoff time.Duration // no further attempt for so long, unless Redis is known to be back
 }
 
 const (
@@ -77,6 +78,7 @@ func (u *Upstream) start(nc net.Conn, g greeting, p *poll.Poller) (*Conn, error)
 		return nil, err
 	}
 	u.live[c] = struct{}{}
+	u.reached = time.Now()
 	return c, nil
 }
 
@@ -87,7 +89,8 @@ func (u *Upstream) forget(c *Conn) {
 }
 
 // Shared returns the connection that all clients of one identity share, dialling it if need be. While Redis is away,
-// attempts are spaced out and callers in between get the error of the last one at once.
+// attempts are spaced out and callers in between get the error of the last one at once; when one identity has found Redis
+// again, the others try at once.
 func (u *Upstream) Shared(ctx context.Context, id Identity) (*Conn, error) {
 	return u.at(ctx, place{Identity: id})
 }
@@ -123,7 +126,7 @@ func (u *Upstream) at(ctx context.Context, at place) (*Conn, error) {
 				return nil, ctx.Err()
 			}
 		}
-		if s.err != nil && time.Now().Before(s.retryAt) {
+		if s.err != nil && time.Since(s.failed) < s.backoff && u.reached.Before(s.failed) {
 			err := s.err
 			u.mu.Unlock()
 			return nil, err
@@ -151,7 +154,7 @@ func (u *Upstream) fill(s *slot, at place) (*Conn, error) {
 	s.dialing = nil
 	if err != nil {
 		s.backoff = min(max(s.backoff*2, firstBackoff), lastBackoff)
-		s.err, s.retryAt = err, time.Now().Add(s.backoff)
+		s.err, s.failed = err, time.Now()
 		var refused *RefusedError
 		if errors.As(err, &refused) {
 			delete(u.shared, at) // bad database or password: nothing to keep
