@@ -34,7 +34,7 @@ var templates = slices.Concat(
 		LMOVE_{l}_{k}_RIGHT_LEFT BLPOP_{l}_x BLPOP_{l}_-1 BLMPOP_0.001_0_{l}_LEFT LMOVE_{l}_{l}_UP_LEFT LSET_{l}_{v}_{v}`),
 	strings.Fields(`SADD_{t}_{m}_{m}_{i} SREM_{t}_{m}_{i} SMEMBERS_{t} SCARD_{t} SISMEMBER_{t}_{m} SMISMEMBER_{t}_{m}_{m} SMOVE_{t}_{t}_{m} SINTER_{t}_{t} SUNION_{t}_{t}
 		SDIFF_{t}_{t} SINTERSTORE_{t}_{t}_{t} SUNIONSTORE_{t}_{t}_{t} SDIFFSTORE_{t}_{t}_{t} SINTERCARD_2_{t}_{t} SSCAN_{t}_0_COUNT_1000 SORT_{t}_ALPHA
-		SPOP_{t}_100 SPOP_{t}_{v} SRANDMEMBER_{t}_100 SRANDMEMBER_{t}_0 SINTERCARD_2_{t}_{t}_LIMIT_{i} SINTERCARD_0_{t} SSCAN_{t}_0_MATCH_[a-c]_COUNT_1000 SADD_{t}_{i}_{i}_{i} SDIFFSTORE_{k}_{t}_{t}
+		SPOP_{t}_100 SPOP_{t}_x SPOP_{t}_-1 SRANDMEMBER_{t}_100 SRANDMEMBER_{t}_0 SINTERCARD_2_{t}_{t}_LIMIT_{i} SINTERCARD_0_{t} SSCAN_{t}_0_MATCH_[a-c]_COUNT_1000 SADD_{t}_{i}_{i}_{i} SDIFFSTORE_{k}_{t}_{t}
 		SMOVE_{t}_{k}_{m}`),
 	strings.Fields(`ZADD_{z}_{n}_{m}_{n}_{m} ZADD_{z}_XX_CH_{n}_{m} ZADD_{z}_GT_INCR_{n}_{m} ZSCORE_{z}_{m} ZMSCORE_{z}_{m}_{m} ZCARD_{z} ZCOUNT_{z}_0_5 ZRANK_{z}_{m}
 		ZRANGE_{z}_0_-1_WITHSCORES ZRANGE_{z}_-inf_+inf_BYSCORE ZREVRANGE_{z}_0_{i} ZRANGEBYSCORE_{z}_0_{i}_WITHSCORES ZINCRBY_{z}_{n}_{m} ZREM_{z}_{m}_{m}
