@@ -165,6 +165,7 @@ func (c *client) adminSync([]string) {
 
 func (c *client) adminClear([]string) {
 	c.s.stats.reset()
+	c.s.thrash.reset()
 	c.emit(replyOK)
 }
 

@@ -9,16 +9,30 @@ import (
 	"credproxy/proxy/upstream"
 )
 
-// makeRoom counts a write and, while memory is full, waits for eviction.
-func (c *client) makeRoom(n int) {
-	if !c.s.policy.full(int64(n)) {
-		c.s.policy.wrote(n)
-		return
+// makeRoom reserves what a write of n bytes may take and, while memory is full, waits for eviction. The command that it is for gets it
+// with takeRoom, or it is given back with leaveRoom.
+func (c *client) makeRoom(n int64, args int) {
+	n = takenBy(n, args)
+	if !c.s.policy.reserve(n) {
+		c.flush()
+		ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
+		defer cancel()
+		c.s.policy.makeRoom(ctx, n)
 	}
-	c.flush()
-	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
-	defer cancel()
-	c.s.policy.makeRoom(ctx, int64(n))
+	c.g.coming = n
+}
+
+func (c *client) takeRoom() { c.g.room, c.g.coming = c.g.room+c.g.coming, 0 }
+
+func (c *client) leaveRoom() {
+	c.s.policy.room.land(c.g.coming)
+	c.g.coming = 0
+}
+
+// land says that what the group writes is in Redis: its replies are there, or never come.
+func (c *client) land() {
+	c.s.policy.room.land(c.g.room)
+	c.g.room = 0
 }
 
 // admit passes the gates of all sessions that the command names; false: the command has been answered instead.

@@ -18,7 +18,9 @@ var causeTexts = [...]string{"by an earlier process", "because memory was over t
 	"because it was idle for inactivity_ttl", "because Redis was at its maxmemory", "by hand"}
 
 // leftLocked notes an eviction.
-func (g *gate) leftLocked(why cause) { g.why, g.left = why, uint32(time.Now().Unix()) }
+func (g *gate) leftLocked(why cause, ghost uint32) {
+	g.why, g.left, g.ghost = why, uint32(time.Now().Unix()), ghost
+}
 
 // atWork reports whether a session was used within the inactivity_ttl of its keyspace.
 func (v *vantage) atWork(it *item) bool {

@@ -105,6 +105,7 @@ type ListenTLS struct {
 // MemoryConfig is the memory policy.
 type MemoryConfig struct {
 	Budget        lru.Budget
+	MaxFromRedis  bool          // Budget.Max is Redis's own maxmemory, DefaultMax where it has none
 	Policy        lru.Policy    // the order of eviction; "": lru.LRU
 	CheckInterval time.Duration // between two samples of used memory
 	InactivityTTL time.Duration // sessions idle for longer leave Redis; 0: never

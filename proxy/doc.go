@@ -26,7 +26,7 @@
 //	lru.Shard           a shard of the session table: gate and detail of its sessions
 //	saveQueue.mu        the saver's queue
 //	recording.mu        events of a trace that wait to be read; a leaf
-//	sessions.mu, policy.mu, policy.passMu, meta.mu, alarms.mu, stats.mu, slowLog.mu, stopwatch.mu, clients.mu, client.mu, learned.mu  leaves
+//	sessions.mu, policy.mu, policy.passMu, meta.mu, alarms.mu, stats.mu, slowLog.mu, thrash.mu, stopwatch.mu, clients.mu, client.mu, learned.mu  leaves
 //	client.wmu          held while bytes are written to that one client
 //	upstream.Conn.mu    what is queued on a connection to Redis; then poll.Poller.mu, a leaf
 //	resp.outbox.mu      what a client has still to get; a leaf

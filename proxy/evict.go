@@ -109,6 +109,7 @@ func (e *evictor) close(r ref, run upstream.Run, why cause, cancel func()) (*vic
 
 // open ends the eviction: with an error the session is what it was, or unknown if nobody can tell.
 func (e *evictor) open(v *victim, next state) {
+	ghost := e.s.thrash.note(v, next)
 	v.ref.sh.Lock()
 	d := v.ref.it.Value.detailLocked()
 	n := len(v.dirty)
@@ -116,7 +117,7 @@ func (e *evictor) open(v *victim, next state) {
 	switch {
 	case next == evicted:
 		d.poison, d.names, d.grown, v.ref.it.Value.away = nil, nil, false, false
-		v.ref.it.Value.leftLocked(v.why)
+		v.ref.it.Value.leftLocked(v.why, ghost)
 		if v.gone && v.ref.it.Value.busy == 0 {
 			v.ref.sh.Remove(v.ref.it) // nothing to remember of a session that does not exist
 		}

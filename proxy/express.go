@@ -57,6 +57,7 @@ func (c *client) ride() (rode bool, err error) {
 func (c *client) settle() {
 	if len(c.g.entries) > 0 {
 		n := len(c.call.Ends)
+		c.land()
 		err := c.afterLoss(c.call.Err(), n, c.g.req)
 		c.expect(c.call.Size(), n)
 		c.distribute(err)
@@ -72,7 +73,7 @@ func (c *client) depart(line *upstream.Conn) bool {
 	}
 	c.begin()
 	c.laneArgs = c.laneArgs[:0]
-	c.g.conn, c.g.tight = line, c.s.policy.full(2*maxGroupBytes)
+	c.g.conn, c.g.tight = line, c.s.policy.room.tight(2*maxGroupBytes)
 	return true
 }
 
@@ -82,10 +83,10 @@ func (c *client) express(raw []byte) bool {
 	c.laneArgs = resp.AppendArgs(c.laneArgs, raw) // one array for the whole group: its touches point into it
 	args := c.laneArgs[from:]
 	cmd := c.s.table.Lookup(args)
-	if cmd == nil || !c.isPlain(cmd, args, len(raw)) {
+	if cmd == nil || !c.isPlain(cmd, args) {
 		return false
 	}
-	first := len(c.g.touches)
+	first, hits := len(c.g.touches), int64(0)
 	if !cmd.Has(keyspace.NoKeys) {
 		keys, err := cmd.AppendKeys(c.keyArgs[:0], args)
 		if err != nil {
@@ -96,10 +97,13 @@ func (c *client) express(raw []byte) bool {
 			c.undo(first)
 			return false
 		}
-		if len(keys) > 0 {
-			c.g.tally.hits++
-		}
+		hits = int64(min(len(keys), 1))
 	}
+	if cmd.Has(keyspace.DenyOOM) && !c.fits(takenBy(int64(len(raw)), len(args))) {
+		c.undo(first)
+		return false
+	}
+	c.g.tally.hits += hits
 	if c.g.tally.family != cmd.Family {
 		c.tally()
 		c.g.tally.family = cmd.Family
@@ -107,9 +111,6 @@ func (c *client) express(raw []byte) bool {
 	c.g.tally.commands++
 	if c.last.Load() != cmd {
 		c.last.Store(cmd)
-	}
-	if cmd.Has(keyspace.DenyOOM) {
-		c.s.policy.wrote(len(raw))
 	}
 	c.g.entries = append(c.g.entries, entry{cmd: cmd, raw: raw, touches: [2]int{first, len(c.g.touches)}})
 	c.beginWrites(&c.g.entries[len(c.g.entries)-1])
@@ -123,7 +124,24 @@ type tally struct {
 	commands, hits int64
 }
 
+// fits reserves n bytes for a write of the group; false: memory is full. Far from that, it is done once for the group.
+func (c *client) fits(n int64) bool {
+	if !c.g.tight {
+		c.g.owed += n
+		return true
+	}
+	if !c.s.policy.reserve(n) {
+		return false
+	}
+	c.g.room += n
+	return true
+}
+
 func (c *client) tally() {
+	if n := c.g.owed; n > 0 {
+		c.g.room, c.g.owed = c.g.room+n, 0
+		c.s.policy.wrote(n)
+	}
 	t := &c.g.tally
 	if t.commands > 0 {
 		c.s.stats.commands[t.family].n.Add(t.commands)
@@ -135,11 +153,8 @@ func (c *client) tally() {
 }
 
 // isPlain reports whether the command just goes upstream.
-func (c *client) isPlain(cmd *keyspace.Command, args [][]byte, size int) bool {
+func (c *client) isPlain(cmd *keyspace.Command, args [][]byte) bool {
 	if !cmd.ArityOK(len(args)) || c.s.handlerOf(cmd) != nil || c.rules.denies(cmd) || cmd.Has(keyspace.Blocking) && cmd.Blocks(args) {
-		return false
-	}
-	if cmd.Has(keyspace.DenyOOM) && c.g.tight && c.s.policy.full(int64(size)) {
 		return false
 	}
 	_, other := cmd.TargetDB(args)

@@ -20,6 +20,7 @@ type filling struct {
 	keys  int   // whole keys so far
 	size  int64 // sizeOf all keys so far
 	room  int64 // bytes that room has been made for
+	taken int64 // that are reserved for it
 	begun bool
 }
 
@@ -37,8 +38,15 @@ func (f *filling) expect() {
 
 func (f *filling) makeRoom(n int64) {
 	f.watch.to(WaitRoom)
-	f.s.policy.makeRoom(f.ctx, n)
+	ctx, cancel := context.WithTimeout(f.ctx, roomPatience)
+	defer cancel()
+	n = taken(n)
+	f.s.policy.makeRoom(ctx, n)
+	f.taken += n
 }
+
+// land says that the session is in Redis, or will not be.
+func (f *filling) land() { f.s.policy.room.land(f.taken) }
 
 // part takes what the store hands over.
 func (f *filling) part(keys []session.Key) error {
@@ -49,7 +57,9 @@ func (f *filling) part(keys []session.Key) error {
 	f.watch.to(WaitRedis)
 	defer f.watch.to(WaitPostgres)
 	keys = f.s.ownKeys(f.id, keys)
-	f.s.policy.wrote(int(f.count(keys)))
+	more := taken(f.count(keys)) // not makeRoom: a connection to Postgres is held
+	f.s.policy.wrote(more)
+	f.taken += more
 	f.begin()
 	return f.to.part(keys)
 }

@@ -22,6 +22,9 @@ type group struct {
 	req      []byte
 	tally    tally // of a lane
 	tight    bool  // in a lane: memory may be full before the group is over
+	room     int64 // bytes that are reserved for the group
+	coming   int64 // for the command that is being admitted
+	owed     int64 // in a lane: to be reserved before the group is sent
 }
 
 // entry is one command of a group.
@@ -59,12 +62,14 @@ const (
 // forward adds a command to the group, its sessions' gates passed.
 func (c *client) forward(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	if cmd != nil && cmd.Has(keyspace.DenyOOM) {
-		c.makeRoom(len(raw))
+		c.makeRoom(int64(len(raw)), len(args))
 	}
 	e := entry{cmd: cmd, raw: raw}
 	if !c.admit(&e, args) {
+		c.leaveRoom()
 		return
 	}
+	c.takeRoom()
 	c.g.entries = append(c.g.entries, e)
 	if c.g.size += len(raw); len(c.g.entries) >= firstGroup+c.more || c.g.size >= maxGroupBytes {
 		c.flush()
@@ -100,6 +105,7 @@ func (c *client) flush() {
 	}
 	if c.relaying() {
 		c.sendRelayed(c.call.Wait)
+		c.land()
 	} else {
 		c.send()
 	}
@@ -110,7 +116,7 @@ func (g *group) reset() {
 	clear(g.entries)
 	clear(g.touches)
 	g.entries, g.touches = g.entries[:0], g.touches[:0]
-	g.conn, g.removals, g.marks, g.size = nil, 0, 0, 0
+	g.conn, g.removals, g.marks, g.size, g.owed = nil, 0, 0, 0, 0
 	if cap(g.req) > maxGroupBytes {
 		g.req = nil
 	}
@@ -121,6 +127,8 @@ func (g *group) abandon(s *Server) {
 	for i := range g.touches {
 		s.finishTouch(&g.touches[i], true)
 	}
+	s.policy.room.land(g.room + g.coming)
+	g.room, g.coming = 0, 0
 	g.reset()
 }
 
@@ -216,6 +224,7 @@ func (c *client) send() {
 		}
 		c.writeBarrier("mark-sent", "write-replied")
 	}
+	c.land()
 	c.expect(c.call.Size(), n)
 	c.distribute(err)
 	if err != nil && c.own != nil {

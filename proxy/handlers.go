@@ -100,9 +100,6 @@ func (s *Server) checkUpstream(ctx context.Context) error {
 	if _, err := fmt.Sscanf(g.version, "%d.%d", &g.major, &g.minor); err != nil || g.major < minVersion {
 		return fmt.Errorf("use Redis at %s: it is version %q, credproxy needs %d.0 or later", s.cfg.Upstream.Address, g.version, minVersion)
 	}
-	if policy, _ := infoField(info, "maxmemory_policy"); policy != "" && policy != "noeviction" {
-		s.log.Warn("Redis evicts keys by itself and tears sessions apart: set maxmemory-policy to noeviction", "maxmemory_policy", policy)
-	}
 	s.checkPayloads(ctx)
 	if enabled, _ := infoField(info, "cluster_enabled"); enabled == "1" {
 		return fmt.Errorf("use Redis at %s: it is a cluster node, credproxy needs a single Redis", s.cfg.Upstream.Address)

@@ -311,6 +311,7 @@ func (st *seat) arrive() {
 		st.dismiss(st.why)
 		return
 	}
+	c.land()
 	c.expect(c.call.Size(), len(c.call.Ends))
 	replies := c.call.Replies
 	if c.isPlainly() {

@@ -36,6 +36,7 @@ func (c *client) execLarge(l *resp.Large) {
 	}
 	c.s.stats.commands.count(cmd)
 	c.last.Store(cmd)
+	defer c.leaveRoom()
 	c.stream(cmd, l)
 }
 
@@ -74,7 +75,7 @@ func (c *client) stream(cmd *keyspace.Command, l *resp.Large) {
 // cannot be sent once more: room is made before.
 func (c *client) admitLarge(e *entry, l *resp.Large) error {
 	if e.cmd.Has(keyspace.DenyOOM) {
-		c.makeRoom(int(l.Size))
+		c.makeRoom(l.Size, l.Count)
 	}
 	if err := c.takeOwn(); err != nil {
 		return unavailableError{err}

@@ -33,7 +33,7 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 			r.endFlight(fl, unknown, errShuttingDown)
 			return
 		}
-		start := time.Now()
+		start, was := time.Now(), r.departureOf()
 		ctx, cancel := context.WithTimeout(s.base, loadTimeout)
 		defer cancel()
 		found, err := s.restore(ctx, r, fl, run)
@@ -52,6 +52,7 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 		if found > 0 {
 			d := time.Since(start)
 			s.stats.restored(d)
+			s.thrash.returned(was, s.policy.holding(), time.Now())
 			if f := s.cfg.Observe.Restored; f != nil {
 				f(d)
 			}
@@ -85,6 +86,7 @@ func (s *Server) restore(ctx context.Context, r ref, fl *flight, run upstream.Ru
 			in.to.coming.drop()
 		}
 	}()
+	defer in.land()
 	in.expect()
 	snap, err := s.store.LoadParts(ctx, id, time.Now().UnixMilli(), in.part)
 	poison, err := splitPoison(err)

@@ -22,9 +22,12 @@ func smallBudget(size int64) func(*proxy.Config) {
 }
 
 // usedMemory asks Redis itself.
-func (e *env) usedMemory() int64 {
+func (e *env) usedMemory() int64 { return e.memory("used_memory") }
+
+// memory is a field of INFO memory.
+func (e *env) memory(field string) int64 {
 	for line := range strings.SplitSeq(e.direct.Info(context.Background(), "memory").Val(), "\r\n") {
-		if text, ok := strings.CutPrefix(line, "used_memory:"); ok {
+		if text, ok := strings.CutPrefix(line, field+":"); ok {
 			n, _ := strconv.ParseInt(text, 10, 64)
 			return n
 		}
@@ -32,21 +35,21 @@ func (e *env) usedMemory() int64 {
 	return 0
 }
 
-// watchMemory samples used_memory until the returned function is called, which gives the highest sample and their number.
+// watchMemory samples used_memory until the returned function is called, which gives the highest that there was, and the number of
+// samples. The highest is Redis's own record, taken after each command: it misses nothing between two samples.
 func (e *env) watchMemory() (end func() (peak int64, samples int)) {
 	stop, done := make(chan struct{}), make(chan struct{})
-	var peak int64
 	samples := 0
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(2 * time.Millisecond)
+		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
 			case <-stop:
 				return
 			case <-tick.C:
-				peak = max(peak, e.usedMemory())
+				e.usedMemory()
 				samples++
 			}
 		}
@@ -54,7 +57,7 @@ func (e *env) watchMemory() (end func() (peak int64, samples int)) {
 	return func() (int64, int) {
 		close(stop)
 		<-done
-		return peak, samples
+		return e.memory("used_memory_peak"), samples
 	}
 }
 

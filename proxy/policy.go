@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"credproxy/lru"
 )
 
@@ -25,14 +27,11 @@ type policy struct {
 	floored  time.Time              // when every session was last asked what keeps it; guarded by enforcer
 	blocked  atomic.Pointer[string] // what keeps the sessions in Redis while memory is full and nothing may go
 
-	written atomic.Int64 // bytes written through the proxy, ever
-	sampled atomic.Int64 // value of written when the last sample began
-	alarmAt atomic.Int64 // how many bytes written since the last sample call for a new one
-	paused  atomic.Bool
-	stuck   atomic.Bool // the last pass freed nothing: waiting for room is of no use
-	kick    chan struct{}
-	passed  chan struct{} // replaced and closed after every enforcement
-	passMu  sync.Mutex    // guards passed
+	room   room
+	paused atomic.Bool
+	kick   chan struct{}
+	passed chan struct{} // replaced and closed after every sample and every enforcement
+	passMu sync.Mutex    // guards passed
 }
 
 // sample is one measurement of Redis's memory.
@@ -41,8 +40,16 @@ type sample struct {
 	raw    int64 // used_memory, bytes
 	lazy   int64 // objects whose memory is being freed in the background
 	maxmem int64 // Redis's own maxmemory, bytes, 0: none
+	rss    int64 // memory that Redis's process has of the system, bytes; 0: not known
 	policy string
 	at     time.Time
+
+	sessions int64 // estimated bytes of the resident sessions then
+
+	ahead   int64 // what tables of keys take with the next keys, bytes
+	buffers int64 // buffers of clients, bytes, part of used
+	swing   int64 // what those came to lately
+	due     int64 // used, ahead, and what is on its way: what eviction goes by
 }
 
 const (
@@ -57,13 +64,15 @@ const (
 	savePatience = 2 * time.Second
 	// fruitless is after how many batches without a result, one after the other, eviction gives up until it is asked again.
 	fruitless = 3
-	// roomPatience is the longest that a write or a restore waits for room when memory is full.
-	roomPatience = 2 * time.Second
+	// roomPatience is the longest that a restore waits for room when memory is full: it holds things that others need. A write waits up to
+	// restore.wait.
+	roomPatience = 5 * time.Second
 )
 
 func newPolicy(s *Server, cfg MemoryConfig) *policy {
 	p := &policy{s: s, cfg: cfg, kick: make(chan struct{}, 1), passed: make(chan struct{})}
 	p.setOrder(cfg)
+	p.room.unsampled()
 	return p
 }
 
@@ -75,8 +84,13 @@ func (p *policy) config() MemoryConfig {
 
 func (p *policy) setConfig(cfg MemoryConfig) {
 	p.mu.Lock()
+	other := p.cfg.Budget != cfg.Budget || p.cfg.MaxFromRedis != cfg.MaxFromRedis
 	p.cfg = cfg
+	p.followLocked()
 	p.mu.Unlock()
+	if other {
+		p.s.thrash.forget()
+	}
 	p.setOrder(cfg)
 	p.wake()
 }
@@ -88,36 +102,43 @@ func (p *policy) setOrder(cfg MemoryConfig) {
 
 // sample measures. A failed measurement is an error, never zero bytes.
 func (p *policy) sample(ctx context.Context) (sample, error) {
-	before := p.written.Load()
+	landed, written := p.room.landed.Load(), p.room.written.Load()
 	m, err := p.measure(ctx)
+	defer p.announce()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lastErr = err
 	if err != nil {
 		return sample{}, err
 	}
+	m.swing = max(m.buffers, p.last.swing-p.last.swing/32)
 	p.last = m
-	p.sampled.Store(before)
-	limit := p.cfg.Budget.Max*int64(p.cfg.Budget.Threshold)/100 - m.used
-	// Above the threshold with nothing to evict, every hundredth of the budget is soon enough to look again.
-	p.alarmAt.Store(max(limit, p.cfg.Budget.Max/100, 1))
-	return m, nil
+	p.followLocked()
+	p.room.sampled(&p.last, landed, written, &p.cfg)
+	return p.last, nil
 }
 
 func (p *policy) measure(ctx context.Context) (sample, error) {
-	info, err := p.s.control.db(0).Info(ctx, "memory").Result()
+	var memory, tables *redis.StringCmd
+	_, err := p.s.control.db(0).Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		memory, tables = pipe.Info(ctx, "memory"), pipe.Info(ctx, "keyspace")
+		return nil
+	})
 	if err != nil {
 		return sample{}, fmt.Errorf("sample memory: %w", err)
 	}
-	m := sample{at: time.Now()}
+	info := memory.Val()
+	m := sample{at: time.Now(), ahead: growth(tables.Val())}
 	if m.raw, err = infoInt(info, "used_memory"); err != nil {
 		return sample{}, fmt.Errorf("sample memory: %w", err)
 	}
 	uncounted, _ := infoInt(info, "mem_not_counted_for_evict") // older servers lack it
 	m.lazy, _ = infoInt(info, "lazyfree_pending_objects")
 	m.maxmem, _ = infoInt(info, "maxmemory")
+	m.buffers, _ = infoInt(info, "mem_clients_normal")
+	m.rss, _ = infoInt(info, "used_memory_rss")
 	m.policy, _ = infoField(info, "maxmemory_policy")
-	m.used = m.raw - uncounted
+	m.used, m.sessions = m.raw-uncounted, p.s.sessions.table.Bytes()
 	return m, nil
 }
 
@@ -132,13 +153,6 @@ func (p *policy) settled(ctx context.Context) (sample, error) {
 		if err := pause(ctx, lazyPoll, context.Canceled); err != nil {
 			return m, err
 		}
-	}
-}
-
-// wrote counts bytes on their way to Redis and asks for a sample when they could have crossed the threshold.
-func (p *policy) wrote(n int) {
-	if p.written.Add(taken(int64(n)))-p.sampled.Load() >= p.alarmAt.Load() {
-		p.wake()
 	}
 }
 
@@ -183,37 +197,46 @@ func (p *policy) enforce(ctx context.Context) (int, error) {
 	p.enforcer.Lock()
 	defer p.enforcer.Unlock()
 	defer p.announce()
-	total := 0
-	p.stuck.Store(true) // until something has gone
+	want := p.room.wanted.Swap(0)
 	m, err := p.sample(ctx)
 	if err != nil {
+		p.room.freeing(false)
 		return 0, err
 	}
+	p.lookAtRedis()
 	if p.paused.Load() || !p.s.enforcing() {
 		return 0, nil
 	}
-	if total, err = p.enforceSpaces(ctx); err != nil {
-		return total, err
+	total, err := p.enforceSpaces(ctx)
+	if err == nil && total > 0 {
+		m, err = p.settled(ctx)
 	}
-	if total > 0 {
-		p.stuck.Store(false)
-		if m, err = p.settled(ctx); err != nil {
-			return total, err
-		}
+	if err == nil {
+		var n int
+		n, err = p.enforceWhole(ctx, m, want)
+		total += n
 	}
-	n, err := p.enforceWhole(ctx, m)
-	return total + n, err
+	last, _, _ := p.snapshot()
+	p.room.freeing(total > 0 || err == nil && p.goal(&last, want) == 0)
+	return total, err
 }
 
-// enforceWhole is enforce for the budget of the whole, of which m is a sample. The caller holds enforcer.
-func (p *policy) enforceWhole(ctx context.Context, m sample) (total int, err error) {
-	if !p.config().Budget.Over(m.used) {
-		p.sayFull(false, m)
-		return 0, nil
+// goal is how many bytes have to go by a sample, with somebody waiting for want bytes; 0: none.
+func (p *policy) goal(m *sample, want int64) int64 {
+	b := p.config().Budget
+	top := ceiling(b.Max, m)
+	if want = min(want, b.Max*3/4); !b.Over(m.due) && (want == 0 || m.due+want <= top) {
+		return 0
 	}
+	return max(m.due-min(p.target(), top-want), 1)
+}
+
+// enforceWhole is enforce for the budget of the whole, of which m is a sample; somebody waits for want bytes. The caller holds enforcer.
+func (p *policy) enforceWhole(ctx context.Context, m sample, want int64) (total int, err error) {
+	goal := m.due - p.goal(&m, want)
 	until := time.Now().Add(savePatience)
 	for idle := 0; ; {
-		excess := m.used - p.target()
+		excess := m.due - goal
 		if excess <= 0 {
 			p.sayFull(false, m)
 			return total, nil
@@ -233,7 +256,7 @@ func (p *policy) enforceWhole(ctx context.Context, m sample) (total int, err err
 			}
 		} else {
 			idle = 0
-			p.stuck.Store(false)
+			p.room.freeing(true)
 		}
 		if m, err = p.settled(ctx); err != nil {
 			return total, err
@@ -333,44 +356,6 @@ func (p *policy) nextPass() <-chan struct{} {
 	p.passMu.Lock()
 	defer p.passMu.Unlock()
 	return p.passed
-}
-
-// taken is about how much memory n bytes of payload take: the allocator rounds up by a quarter at most.
-func taken(n int64) int64 { return n + n/4 }
-
-// full reports whether what is known of memory, with what was written since, comes close to max: the rest is for what is on its
-// way when the sample is taken.
-func (p *policy) full(more int64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	limit := p.cfg.Budget.Max - p.cfg.Budget.Max/32
-	return p.last.used > 0 && p.last.used+p.written.Load()-p.sampled.Load()+taken(more) >= limit
-}
-
-// makeRoom holds a restore or a write back while memory is full and eviction has something to do, for a bounded time.
-func (p *policy) makeRoom(ctx context.Context, size int64) {
-	if !p.full(size) {
-		p.wrote(int(size))
-		return
-	}
-	timer := time.NewTimer(roomPatience)
-	defer timer.Stop()
-	for first := true; first || !p.stuck.Load(); first = false {
-		next := p.nextPass()
-		p.wake()
-		select {
-		case <-next:
-		case <-timer.C:
-			p.wrote(int(size))
-			return
-		case <-ctx.Done():
-			return
-		}
-		if !p.full(size) {
-			break
-		}
-	}
-	p.wrote(int(size))
 }
 
 // snapshot returns the last sample, the policy and the error of the last attempt.

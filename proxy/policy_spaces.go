@@ -195,7 +195,6 @@ func (p *policy) freeIn(ctx context.Context, number int, excess int64, why cause
 	}
 	n, _, err := p.s.evictor.evict(ctx, batch, why)
 	counter.Add(int64(n))
-	p.announce()
 	return p.afterBatch(ctx, n, err)
 }
 

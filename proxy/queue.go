@@ -22,7 +22,8 @@ func (c *client) queue(cmd *keyspace.Command, args [][]byte, raw []byte) {
 		return
 	}
 	if cmd != nil && cmd.Has(keyspace.DenyOOM) {
-		c.s.policy.wrote(len(raw))
+		c.makeRoom(int64(len(raw)), len(args))
+		defer c.leaveRoom() // from the moment that Redis has queued it, its memory is counted there
 	}
 	if err := c.admitQueued(cmd, args); err != nil {
 		c.tx.failed = true

@@ -37,6 +37,7 @@ type Server struct {
 	adopter  *adopter
 	alarms   *alarms
 	stats    stats
+	thrash   thrash
 	slow     slowLog
 	certs    certificates
 	greeting greeting
@@ -201,7 +202,7 @@ func (s *Server) begin() bool {
 	return true
 }
 
-// keepHeat writes access times to Redis every few seconds, and tells what the log has left out.
+// keepHeat writes access times to Redis every few seconds, looks whether sessions come back too soon, and tells what the log has left out.
 func (s *Server) keepHeat(ctx context.Context) {
 	since := nowMilli()
 	tick := time.NewTicker(heatInterval)
@@ -213,6 +214,7 @@ func (s *Server) keepHeat(ctx context.Context) {
 			return
 		case <-tick.C:
 			since = s.flushHeat(ctx, since)
+			s.alarms.thrashing(s.thrashing())
 			s.alarms.tellLeftOut(false)
 		}
 	}

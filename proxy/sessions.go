@@ -42,6 +42,7 @@ type gate struct {
 	why    cause   // of its last eviction
 	left   uint32  // when that was, unix seconds
 	sizeKB uint32  // what Redis last said that it takes, for estimates to begin from
+	ghost  uint32  // number of its last eviction for want of memory, 0: none (thrash.go)
 	loaded int64   // when it last became resident, unix nanoseconds
 	more   *detail // nil for a session at rest: clean, nothing under way
 }

@@ -16,6 +16,9 @@ type Stats struct {
 	SampledAt         time.Time // of Used; zero: never yet
 	RedisMaxMemory    int64     // Redis's own limit, bytes; 0: none
 	RedisPolicy       string    // Redis's own maxmemory-policy
+	RSS               int64     // bytes that Redis's process has of the system
+	Fragmentation     float64   // RSS by what Redis uses in all
+	MemoryWarnings    []string  // what is wrong with Redis's own limits and its process, and what will happen
 
 	Sessions   SessionCounts
 	Evictions  EvictionCounts
@@ -26,8 +29,9 @@ type Stats struct {
 	SaveLag                 time.Duration // age of the oldest unsaved change
 	Restores, RestoreErrors int64
 	RestoreP50, RestoreP99  time.Duration // of the last restores
-	SlowWaits               int64         // commands that have waited for their session for as long as log.slow or longer
-	Hits, Misses            int64         // commands on resident sessions, and on those that had to be waited for
+	Thrashing               Thrashing
+	SlowWaits               int64 // commands that have waited for their session for as long as log.slow or longer
+	Hits, Misses            int64 // commands on resident sessions, and on those that had to be waited for
 
 	Clients, MaxClients int
 	Commands            int64
@@ -74,13 +78,14 @@ func (s *Server) Stats() Stats {
 	out := Stats{
 		Used: m.used, Max: cfg.Budget.Max, Threshold: cfg.Budget.Threshold, Target: cfg.Budget.Target,
 		PercentUsed: percentOf(m.used, cfg.Budget), SampledAt: m.at, RedisMaxMemory: m.maxmem, RedisPolicy: m.policy,
+		RSS: m.rss, Fragmentation: m.fragmentation(), MemoryWarnings: memoryWarnings(cfg.Budget, m),
 		Sessions: s.countStates(),
 		Evictions: EvictionCounts{Total: st.evictions.Load(), Bytes: st.evictedBytes.Load(), Memory: st.memory.Load(), Inactivity: st.inactivity.Load(),
 			Rescue: st.rescued.Load(), Command: st.commanded.Load(), Keyspace: st.space.Load()},
 		PassedOver: st.passedOver(), Keyspaces: s.Keyspaces(), FullWhy: s.policy.fullWhy(),
 		DirtyKeys: s.saver.queue.keys.Load(), SavedKeys: s.saver.saved.Load(),
 		SaveLag:  time.Duration(s.saver.lag()) * time.Millisecond,
-		Restores: st.restores.Load(), RestoreErrors: st.restoreErrors.Load(),
+		Restores: st.restores.Load(), RestoreErrors: st.restoreErrors.Load(), Thrashing: s.thrashing(),
 		Hits: st.hits.Load(), Misses: st.misses.Load(), SlowWaits: st.slow.Load(),
 		Clients: s.clients.count(), MaxClients: s.cfg.MaxClients, Rescues: st.rescues.Load(),
 		AdoptionPending: s.adopter.pending(), AdoptionKeys: s.adopter.keys.Load(), AdoptionKeysTotal: s.adopter.all.Load(),
@@ -129,6 +134,7 @@ func (st *Stats) pairs() []pair {
 	for _, p := range st.memoryPairs() {
 		pairs = append(pairs, pair{"memory_" + p.name, p.value})
 	}
+	pairs = append(pairs, pair{"memory_rss_bytes", st.RSS}, pair{"memory_fragmentation", st.Fragmentation}, pair{"redis_maxmemory_bytes", st.RedisMaxMemory})
 	return append(append(pairs, st.counterPairs()...), st.keyspacePairs()...)
 }
 
@@ -150,6 +156,9 @@ func (st *Stats) counterPairs() []pair {
 		{"keyspace_evictions", out.Keyspace},
 		{"restores", st.Restores},
 		{"restore_errors", st.RestoreErrors},
+		{"quick_restores", st.Thrashing.QuickEver},
+		{"thrashing", boolInt(st.Thrashing.On)},
+		{"advised_max_bytes", st.Thrashing.Advised},
 		{"hits", st.Hits},
 		{"misses", st.Misses},
 		{"slow_waits", st.SlowWaits},
