@@ -43,7 +43,7 @@ keyspace "baileys" {
 }
 
 memory {
-  max            = "1GB"              # the budget; powers of 1024
+  max            = "1GB"              # the budget; powers of 1024. Without it: Redis's own maxmemory, or 1GB
   threshold      = 80                 # percent of max at which eviction starts
   target         = 70                 # percent of max at which it stops
   check_interval = "5m"               # and sooner, when much has been written

@@ -178,7 +178,7 @@ func (p *playground) config() (config.Config, error) {
 	for _, shape := range bots.AllShapes() {
 		c.Keyspaces = append(c.Keyspaces, keyspace.Spec{Name: shape.String(), Patterns: shape.Patterns(), DB: -1})
 	}
-	c.Memory.Max = devBudget(p.opts.bots)
+	c.Memory.Max, c.Memory.MaxUnset = devBudget(p.opts.bots), false
 	c.Memory.CheckInterval = time.Second
 	c.Memory.InactivityTTL = 10 * time.Minute
 	c.Restore.Postgres = p.postgres.DSN()

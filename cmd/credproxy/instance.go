@@ -367,6 +367,7 @@ func proxyConfig(c config.Config, log hclog.Logger) proxy.Config {
 		Keyspaces: c.Keyspaces,
 		Memory: proxy.MemoryConfig{
 			Budget:        lru.Budget{Max: c.Memory.Max, Threshold: c.Memory.Threshold, Target: c.Memory.Target},
+			MaxFromRedis:  c.Memory.MaxUnset,
 			CheckInterval: c.Memory.CheckInterval,
 			InactivityTTL: c.Memory.InactivityTTL,
 			MinIdle:       c.Memory.MinIdle,

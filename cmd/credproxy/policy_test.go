@@ -93,7 +93,7 @@ func TestReloadOfTheMemoryPolicy(t *testing.T) {
 		}
 		testenv.Eventually(t, 10*time.Second, want, func() bool { return strings.Contains(p.logged(), want) })
 	}
-	write(policyConfig(server.Addr(), "", `  max = "2GB"`))
+	write(policyConfig(server.Addr(), `max = "1GB"`, `  max = "2GB"`))
 	hup("max 2GB is above memory.max, 1GB, which is reached first")
 	hup(`"configuration reloaded"`)
 	testenv.Eventually(t, 10*time.Second, "the new budget", func() bool { return stat("keyspace_other_max_bytes") == 2<<30 })
@@ -119,7 +119,7 @@ func TestReloadOfTheMemoryPolicy(t *testing.T) {
 
 // check says what is allowed but doubtful, and takes the file.
 func TestCheckWarns(t *testing.T) {
-	path := writeFile(t, policyConfig("127.0.0.1:1", "", `  max = "2GB"`))
+	path := writeFile(t, policyConfig("127.0.0.1:1", `max = "1GB"`, `  max = "2GB"`))
 	_, stderr, code := credproxy(t, []string{"TEST_DSN=host=x"}, "check", "--config", path)
 	if code != exitOK || !strings.Contains(stderr, `warning: `+path+`:`) || !strings.Contains(stderr, "is above memory.max") {
 		t.Errorf("exit %d: %s", code, stderr)

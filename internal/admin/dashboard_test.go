@@ -28,7 +28,8 @@ func TestPageShowsTheStats(t *testing.T) {
 	p.wait("the page shows sessions", `document.querySelectorAll("#sessions tbody tr").length === 25`)
 	p.eval(`document.querySelector("#counters").open = true`, nil)
 	// What changes by itself is left out; CREDPROXY STATS counts as a command, too.
-	moving := map[string]bool{"uptime_seconds": true, "commands": true, "memory_sampled_at": true, "memory_used_bytes": true, "memory_percent_used": true, "clients": true}
+	moving := map[string]bool{"uptime_seconds": true, "commands": true, "memory_sampled_at": true, "memory_used_bytes": true, "memory_percent_used": true,
+		"memory_rss_bytes": true, "memory_fragmentation": true, "clients": true}
 	testenv.Eventually(t, 15*time.Second, "the page shows what STATS says", func() bool {
 		var shown []struct{ Stat, Raw string }
 		p.eval(`[...document.querySelectorAll("[data-stat]")].map(n => ({Stat: n.dataset.stat, Raw: n.dataset.raw}))`, &shown)

@@ -116,6 +116,10 @@ func findings(st *proxy.Stats, redis, postgres Pulse, now time.Time) []Finding {
 	add(st.Paused, "paused", "warning", false, "Eviction is paused by an operator: memory can grow past the threshold.")
 	add(st.RedisPolicy != "" && st.RedisPolicy != "noeviction", "redis_policy", "warning", false,
 		fmt.Sprintf("Redis's maxmemory-policy is %s: Redis may drop single keys of a session by itself. Set it to noeviction.", st.RedisPolicy))
+	add(st.Thrashing.On, "thrashing", "warning", false, "Thrashing: "+st.Thrashing.Text+".")
+	for _, text := range st.MemoryWarnings {
+		add(true, "redis_memory", "warning", false, text+".")
+	}
 	add(st.AdoptionPending > 0, "adopting", "note", false,
 		fmt.Sprintf("Sessions from before the proxy are being adopted (%s looked at): until that is over, none of them is evicted.",
 			counted(st.AdoptionKeys, "key", "keys")))

@@ -130,6 +130,7 @@ var figures = []figure{
 	gauge("memory_target_bytes", "Eviction stops under this.", func(v *view) float64 { return percent(v.st.Max, v.st.Target) }),
 	gauge("memory_sample_timestamp_seconds", "When memory was sampled last; 0: never yet.", sampledAt),
 	gauge("memory_full", "1 while memory is over the threshold and no session may be evicted.", func(v *view) float64 { return truth(v.st.MemoryFull) }),
+	gauge("redis_rss_bytes", "Memory that Redis's process has of the system, at the last sample.", func(v *view) float64 { return float64(v.st.RSS) }),
 	gauge("redis_maxmemory_bytes", "Redis's own maxmemory; 0: none.", func(v *view) float64 { return float64(v.st.RedisMaxMemory) }),
 
 	labelled(prometheus.GaugeValue, "sessions", "Sessions by state.", "state", func(v *view, emit func(float64, string)) {
@@ -167,6 +168,9 @@ var figures = []figure{
 	}),
 	counter("restores_total", "Sessions restored from Postgres.", func(v *view) float64 { return float64(v.st.Restores) }),
 	counter("restore_errors_total", "Restores that failed.", func(v *view) float64 { return float64(v.st.RestoreErrors) }),
+	counter("quick_restores_total", "Restores of sessions that had been evicted for want of memory less than 2 minutes before.", func(v *view) float64 { return float64(v.st.Thrashing.QuickEver) }),
+	gauge("thrashing", "1 while most restores of the last 5 minutes are such, and 50 or more.", func(v *view) float64 { return truth(v.st.Thrashing.On) }),
+	gauge("memory_advised_bytes", "The memory.max that would have kept nine tenths of the sessions that came back so soon in the last 5 minutes; 0: none did.", func(v *view) float64 { return float64(v.st.Thrashing.Advised) }),
 
 	gauge("save_queue_keys", "Changed keys that are not in Postgres yet.", func(v *view) float64 { return float64(v.st.DirtyKeys) }),
 	gauge("save_lag_seconds", "Age of the oldest change that is not in Postgres yet.", func(v *view) float64 { return v.st.SaveLag.Seconds() }),

@@ -59,6 +59,7 @@ func TestMetricsAreTheStats(t *testing.T) {
 		`credproxy_sessions{state="resident"}`: "sessions_resident", `credproxy_sessions{state="evicted"}`: "sessions_evicted",
 		`credproxy_evictions_total{reason="command"}`: "command_evictions", "credproxy_restores_total": "restores",
 		"credproxy_restore_duration_seconds_count": "restores", "credproxy_hits_total": "hits", "credproxy_misses_total": "misses",
+		"credproxy_quick_restores_total": "quick_restores", "credproxy_thrashing": "thrashing", "credproxy_memory_advised_bytes": "advised_max_bytes",
 		"credproxy_clients": "clients", "credproxy_save_queue_keys": "dirty_keys", "credproxy_policy_enforcing": "enforcing",
 	} {
 		if value(series) != stats[stat] {

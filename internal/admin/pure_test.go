@@ -50,6 +50,8 @@ func TestFindings(t *testing.T) {
 		{"paused", proxy.Stats{Enforcing: true, Paused: true}, up, up, "paused", false},
 		{"adopting", proxy.Stats{Enforcing: true, AdoptionPending: 1}, up, up, "adopting", false},
 		{"draining", proxy.Stats{Enforcing: true, Closing: true}, up, up, "closing", true},
+		{"limits of Redis's own", proxy.Stats{Enforcing: true, MemoryWarnings: []string{"a"}}, up, up, "redis_memory", false},
+		{"thrashing", proxy.Stats{Enforcing: true, Thrashing: proxy.Thrashing{On: true}}, up, up, "thrashing", false},
 		{"a Redis that evicts", proxy.Stats{Enforcing: true, RedisPolicy: "allkeys-lru"}, up, up, "redis_policy", false},
 	} {
 		if got, blocks := codes(findings(&test.st, test.redis, test.postgres, now)); got != test.codes || blocks != test.blocks {

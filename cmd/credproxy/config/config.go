@@ -69,6 +69,7 @@ type User struct {
 // Memory is the budget and how it is kept.
 type Memory struct {
 	Max           int64         // bytes
+	MaxUnset      bool          // Max is what holds if Redis has no maxmemory of its own: that comes first
 	Threshold     int           // percent of Max at which eviction starts
 	Target        int           // percent of Max at which it stops
 	CheckInterval time.Duration // between two samples
@@ -137,7 +138,7 @@ func Default() Config {
 		Deny:            proxy.DefaultDeny(),
 		Upstream:        Upstream{Address: "127.0.0.1:6379"},
 		Memory: Memory{
-			Max: 1 << 30, Threshold: 80, Target: 70,
+			Max: proxy.DefaultMax, MaxUnset: true, Threshold: 80, Target: 70,
 			CheckInterval: 5 * time.Minute, InactivityTTL: 168 * time.Hour,
 			Policy: string(lru.LRU),
 		},

@@ -34,6 +34,7 @@ func (r *reader) decode(c *Config, body *hclsyntax.Body) {
 		f.decodeUpstream(c, s)
 	})
 	f.memory = f.single("memory", []string{"max", "threshold", "target", "check_interval", "inactivity_ttl", "min_idle", "policy"}, nil, func(s *section) {
+		c.Memory.MaxUnset = s.body.Attributes["max"] == nil
 		s.size("max", &c.Memory.Max)
 		s.number("threshold", &c.Memory.Threshold)
 		s.number("target", &c.Memory.Target)

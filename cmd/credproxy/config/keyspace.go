@@ -73,7 +73,7 @@ func (f *file) validateIdle(c *Config) {
 		if k.Max <= 0 && s.body.Attributes["max"] != nil {
 			s.report("max", `max must be positive: write for instance "256MB", or leave it out for no budget of its own`)
 		}
-		if k.Max > c.Memory.Max {
+		if k.Max > c.Memory.Max && !c.Memory.MaxUnset {
 			s.warn("max", "max %s is above memory.max, %s, which is reached first: lower it, or raise memory.max",
 				FormatSize(k.Max), FormatSize(c.Memory.Max))
 		}

@@ -133,6 +133,7 @@ func (s setting) shownDefault(value string) string {
 func defaultValues() map[string]string {
 	socket, tcp := Default(), Default()
 	socket.Listen = "unix:///run/credproxy.sock"
+	socket.Memory.MaxUnset, tcp.Memory.MaxUnset = false, false
 	values := map[string]string{}
 	for _, c := range []Config{socket, tcp} {
 		src := c.Render()

@@ -76,7 +76,7 @@ func keyspaceReference() []setting {
 
 func memoryReference() []setting {
 	return []setting{
-		{name: "max", kind: aSize, text: "the budget: what Redis may use, `used_memory` less what Redis itself does not count for eviction"},
+		{name: "max", kind: aSize, text: "the budget: what Redis may use, `used_memory` less what Redis itself does not count for eviction. Without it, Redis's own `maxmemory` is the budget, also when that changes, and 1 GB if Redis has none"},
 		{name: "threshold", kind: aNumber, text: "percent of `max` at which eviction starts"},
 		{name: "target", kind: aNumber, text: "percent of `max` at which it stops; below `threshold`"},
 		{name: "check_interval", kind: aDuration, text: "between two samples of Redis's memory; sooner when much was written, and at once when Redis refuses a write"},

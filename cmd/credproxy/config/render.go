@@ -35,7 +35,11 @@ func (c *Config) Render() []byte {
 		})
 	}
 	p.block("memory", func() {
-		p.text("max", FormatSize(c.Memory.Max))
+		if c.Memory.MaxUnset {
+			p.set("# max", quote(FormatSize(c.Memory.Max))+" # not set: Redis's own maxmemory, this if it has none")
+		} else {
+			p.text("max", FormatSize(c.Memory.Max))
+		}
 		p.number("threshold", c.Memory.Threshold)
 		p.number("target", c.Memory.Target)
 		p.text("check_interval", FormatDuration(c.Memory.CheckInterval))
