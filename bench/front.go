@@ -95,7 +95,9 @@ func (f front) peerArgs(name string) ([]string, error) {
 	path := filepath.Join(f.dir, "nutcracker.yml")
 	text := fmt.Sprintf("bench:\n  listen: %s\n  redis: true\n  hash: fnv1a_64\n  distribution: ketama\n  servers:\n   - %s:1\n",
 		f.listen, f.redis)
-	return []string{"-c", path, "-a", host, "-s", port, "-m", strconv.Itoa(1 << 14)}, writeConfig(path, text)
+	// Debian's build logs to a folder of its own service by default, into which not everybody may write.
+	return []string{"-c", path, "-a", host, "-s", port, "-m", strconv.Itoa(1 << 14), "-o", "/dev/stderr",
+		"-p", filepath.Join(f.dir, "nutcracker.pid")}, writeConfig(path, text)
 }
 
 func writeConfig(path, text string) error {
