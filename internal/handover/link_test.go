@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 )
 
@@ -14,7 +15,12 @@ func pair(t *testing.T) (a, b *Link) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err = open(int(other.Fd())); err != nil {
+	defer other.Close()
+	fd, err := syscall.Dup(int(other.Fd())) // open takes it over, as other has its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err = open(fd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Close(); b.Close() })
@@ -29,6 +35,7 @@ func TestMessagesKeepTheirSockets(t *testing.T) {
 	large := bytes.Repeat([]byte("x"), 3<<20)
 	sent := make(chan error, 1)
 	go func() {
+		defer a.Close()
 		sent <- func() error {
 			for i := range 20 {
 				one, two, err := SocketPair()
@@ -47,10 +54,7 @@ func TestMessagesKeepTheirSockets(t *testing.T) {
 				one.Close()
 				two.Close()
 			}
-			if err := a.Send(note{"last"}, large); err != nil {
-				return err
-			}
-			return a.Close()
+			return a.Send(note{"last"}, large)
 		}()
 	}()
 	for i := range 20 {
