@@ -1,12 +1,10 @@
 package proxy_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"hash/fnv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,25 +15,8 @@ import (
 	"credproxy/restore"
 )
 
-// heldLog keeps what a proxy logs.
-type heldLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *heldLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *heldLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func holdLog(l *heldLog) func(*proxy.Config) {
+// holdLog keeps what a proxy logs.
+func holdLog(l *logBuffer) func(*proxy.Config) {
 	return func(cfg *proxy.Config) { cfg.Logger = hclog.New(&hclog.LoggerOptions{Output: l}) }
 }
 
@@ -162,7 +143,7 @@ func (e *env) toFormat(n string) {
 
 // A newer program has left metadata that nobody here understands. It is ignored, and said so: every session is looked for anew.
 func TestNewerMetadataIsIgnored(t *testing.T) {
-	var log heldLog
+	var log logBuffer
 	e := newEnv(t, holdLog(&log))
 	c := e.wire()
 	fillSessions(c, "stay", 20)
