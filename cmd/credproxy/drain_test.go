@@ -19,7 +19,7 @@ const unsavedKeys = 10_000
 
 // drainConfig saves nothing until it has to.
 func drainConfig(upstream, timeout string) string {
-	config := strings.Replace(runConfig(upstream, ""), `restore { postgres = env("TEST_DSN") }`, "restore {\n postgres = env(\"TEST_DSN\")\n sync_interval = \"1m\"\n}", 1)
+	config := strings.Replace(runConfig(upstream, ""), `restore { postgres = env("TEST_DSN") }`, "restore {\n postgres = env(\"TEST_DSN\")\n sync_interval = \"10m\"\n}", 1)
 	return fmt.Sprintf("shutdown_timeout = %q\n%s", timeout, config)
 }
 
@@ -42,15 +42,23 @@ func leaveUnsaved(t *testing.T, c *redis.Client) {
 
 func wantStored(t *testing.T, dsn string, want int) {
 	t.Helper()
+	if got := stored(t, dsn); got != want {
+		t.Errorf("%d keys are in Postgres, want %d", got, want)
+	}
+}
+
+// stored counts the keys in Postgres.
+func stored(t *testing.T, dsn string) (n int) {
+	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	var got int
-	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM credproxy.keys").Scan(&got); err != nil || got != want {
-		t.Errorf("%d keys are in Postgres, %v, want %d", got, err, want)
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM credproxy.keys").Scan(&n); err != nil {
+		t.Fatal(err)
 	}
+	return n
 }
 
 // freeze stops every process of a Postgres until the returned function is called.
@@ -121,6 +129,8 @@ func TestDrainWithoutPostgres(t *testing.T) {
 	thaw()
 
 	p = start("10m")
+	testenv.Eventually(t, time.Minute, "the repair has saved what was left", func() bool { return stored(t, postgres.DSN()) == unsavedKeys })
+	leaveUnsaved(t, client(t, p.addr))
 	thaw = freeze(t, postgres)
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
