@@ -364,7 +364,7 @@ func (w *world) fingerprint() string {
 		fmt.Fprintf(&b, "%+v %v", *w.off, g.away)
 	}
 	if d := g.more; d != nil {
-		fmt.Fprintf(&b, "%d %v %v %q", len(d.dirty), d.held, d.saving != nil, d.settled)
+		fmt.Fprintf(&b, "%d %v %v %v %q", len(d.dirty), d.held, d.saving != nil, d.storing != nil, d.settled)
 		for _, m := range d.marks {
 			fmt.Fprintf(&b, "%+v", *m)
 		}

@@ -132,20 +132,20 @@ func (m *remover) remove(ctx context.Context, removals []session.Removal) error 
 // hold keeps a key from being saved and waits for a save that may have taken it already. Whatever it returns, release must
 // follow.
 func (r ref) hold(ctx context.Context, key string) error {
-	saving := r.holdOnce(key)
-	if saving == nil {
+	storing := r.holdOnce(key)
+	if storing == nil {
 		return nil
 	}
 	select {
-	case <-saving:
+	case <-storing:
 		return nil
 	case <-ctx.Done(): // Postgres is slow, or does not answer
 		return fmt.Errorf("wait for the key to be saved: %w", ctx.Err())
 	}
 }
 
-// holdOnce keeps a key from being saved from now on; it returns what to wait for if a save is under way, else nil.
-func (r ref) holdOnce(key string) (saving chan struct{}) {
+// holdOnce keeps a key from being saved from now on; it returns what to wait for if a save is being committed, else nil.
+func (r ref) holdOnce(key string) (storing chan struct{}) {
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	d := r.it.Value.detailLocked()
@@ -153,7 +153,7 @@ func (r ref) holdOnce(key string) (saving chan struct{}) {
 		d.held = map[string]int{}
 	}
 	d.held[key]++
-	return d.saving
+	return d.storing
 }
 
 // unhold ends a hold that its command has left behind: nobody knows what Postgres has of the key, so it is dirty.

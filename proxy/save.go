@@ -18,7 +18,8 @@ import (
 //	S1  Dirty keys are taken before they are read. A write that ends after the reading makes its key dirty again, so a
 //	    change is never missed; a write that is in flight during the reading may be saved twice.
 //	S2  A key with a removal in flight (held) is not taken, and a removal waits for the save that has taken its key. So no
-//	    save that read the key before its removal commits after it.
+//	    save that read the key before its removal commits after it. It need not wait for the marks of the saved keys to go: its own
+//	    is another one, or is left where it is.
 //	S3  Only a session that is resident in the current run of Redis is read; if the run changes meanwhile, nothing of what
 //	    was read is saved: absent in a Redis that lost its data does not mean deleted.
 //	S4  What could not be saved is dirty again.
@@ -96,6 +97,7 @@ type job struct {
 	seq  uint64
 	run  upstream.Run // in which the keys were taken, and must be read
 	done chan struct{}
+	told chan struct{} // closed when Postgres has committed, or has not: done follows when the marks are gone, too
 	heat session.Heat
 	err  error // why nothing of it was saved
 
@@ -188,7 +190,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		v.queue.addLocked(r) // the flight is over soon
 		return nil
 	}
-	j := &job{ref: r, id: v.s.sessions.id(r.it.Key), keys: map[string]*dirtyKey{}, seq: d.dirtySeq, run: run, done: make(chan struct{})}
+	j := &job{ref: r, id: v.s.sessions.id(r.it.Key), keys: map[string]*dirtyKey{}, seq: d.dirtySeq, run: run, done: make(chan struct{}), told: make(chan struct{})}
 	d.settled = ""
 	for name, k := range d.dirty {
 		if d.held[name] > 0 {
@@ -207,7 +209,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		v.queue.addLocked(r)
 	}
 	j.heat = session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes}
-	d.saving, d.grown = j.done, false
+	d.saving, d.storing, d.grown = j.done, j.told, false
 	return j
 }
 

@@ -147,6 +147,8 @@ func (v *saver) settle(j *job, again map[string]*dirtyKey, err error) {
 	r.sh.Lock()
 	defer r.sh.Unlock()
 	d := r.it.Value.detailLocked()
+	d.storing = nil
+	close(j.told)
 	defer v.queue.keys.Add(-int64(len(j.keys))) // after those that are put back are counted anew
 	switch {
 	case err != nil:

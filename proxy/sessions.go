@@ -55,6 +55,7 @@ type detail struct {
 	settled  string               // a key whose mark is sure, and that is dirty as a whole; whoever takes from dirty or marks empties it
 	held     map[string]int       // keys with a removal in flight: not saved meanwhile
 	saving   chan struct{}        // closed when the save that took the dirty keys is over
+	storing  chan struct{}        // closed when that has been committed, or has failed: before saving is; nil then
 	poison   map[string]string    // keys whose stored form cannot be restored, with the reason
 	avoid    int64                // the policy passes it over until then, unix milliseconds
 	dirtySeq uint64               // rises with every change
