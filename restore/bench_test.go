@@ -247,3 +247,33 @@ func bareLoad(ctx context.Context, b *testing.B, s *Store, id session.ID, fields
 	}
 	return len(out)
 }
+
+// BenchmarkDelete removes a field of each of some sessions: what a bot does with a pre-key that was used, and somebody waits for it.
+func BenchmarkDelete(b *testing.B) {
+	const fields = 500
+	for _, sessions := range []int{1, 4, 16} {
+		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
+			s := openStore(b, Config{})
+			fill := func() {
+				if refused, err := s.Save(testContext(b), benchFleet(1, sessions, fields), now); err != nil || refused != nil {
+					b.Fatal(refused, err)
+				}
+			}
+			for n := 0; b.Loop(); n++ {
+				if n%fields == 0 {
+					b.StopTimer()
+					fill()
+					b.StartTimer()
+				}
+				var gone []session.Removal
+				for _, c := range benchFleet(1, sessions, 1) {
+					gone = append(gone, session.Removal{Session: c.Session, Key: c.Keys[0].Name, Fields: []string{fmt.Sprintf("session-%d.0", n%fields)}})
+				}
+				if err := s.Delete(testContext(b), gone); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*sessions), "us/removal")
+		})
+	}
+}
