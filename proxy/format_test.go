@@ -91,12 +91,7 @@ func TestOlderMetadataIsTakenOver(t *testing.T) {
 	e := prepareEnv(t, rarely)
 	addr, kill := e.startChild(time.Hour)
 	c := dialWire(t, addr)
-	fillSessions(c, "stay", 20)
-	fillSessions(c, "gone", 20)
-	e.admin("SYNC")
-	for i := range 20 {
-		e.evict(fmt.Sprintf("any/gone%d", i))
-	}
+	e.stayAndGo(c, 20)
 	e.hits("any/stay3", 7)
 	c.want("+OK\r\n", "SET", "s:stay0:late", "acknowledged, not saved")
 	hits := e.sessionInfo("any/stay3", "hits").(int64)
@@ -146,12 +141,7 @@ func TestNewerMetadataIsIgnored(t *testing.T) {
 	var log logBuffer
 	e := newEnv(t, holdLog(&log))
 	c := e.wire()
-	fillSessions(c, "stay", 20)
-	fillSessions(c, "gone", 20)
-	e.admin("SYNC")
-	for i := range 20 {
-		e.evict(fmt.Sprintf("any/gone%d", i))
-	}
+	e.stayAndGo(c, 20)
 	e.stop()
 	e.toFormat("9")
 	e.start()

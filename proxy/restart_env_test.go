@@ -147,7 +147,18 @@ func (e *env) flushedHits() map[string]uint64 {
 	return hits
 }
 
-// fill writes n sessions "any/<prefix><i>" with one key each, over c.
+// stayAndGo makes n saved sessions "stay0"... that are resident, and n "gone0"... that are evicted.
+func (e *env) stayAndGo(c *wire, n int) {
+	e.t.Helper()
+	fillSessions(c, "stay", n)
+	fillSessions(c, "gone", n)
+	e.admin("SYNC")
+	for i := range n {
+		e.evict(fmt.Sprintf("any/gone%d", i))
+	}
+}
+
+// fillSessions writes n sessions "any/<prefix><i>" with one key each, over c.
 func fillSessions(c *wire, prefix string, n int) {
 	c.t.Helper()
 	for i := range n {

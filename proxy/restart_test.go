@@ -15,12 +15,7 @@ import (
 func TestCleanRestart(t *testing.T) {
 	e := newEnv(t, rarely)
 	c := e.wire()
-	fillSessions(c, "stay", 20)
-	fillSessions(c, "gone", 20)
-	e.admin("SYNC")
-	for i := range 20 {
-		e.evict(fmt.Sprintf("any/gone%d", i))
-	}
+	e.stayAndGo(c, 20)
 	c.want("+OK\r\n", "SET", "s:stay0:late", "written just before the stop")
 	for range 7 {
 		c.want(bulkReply("value stay3"), "GET", "s:stay3:k")
@@ -77,12 +72,7 @@ func TestKilledProxyKnowsItsSessions(t *testing.T) {
 	e := prepareEnv(t, rarely)
 	addr, kill := e.startChild(time.Hour)
 	c := dialWire(t, addr)
-	fillSessions(c, "stay", 20)
-	fillSessions(c, "gone", 20)
-	e.admin("SYNC")
-	for i := range 20 {
-		e.evict(fmt.Sprintf("any/gone%d", i))
-	}
+	e.stayAndGo(c, 20)
 	c.want("+OK\r\n", "SET", "s:stay0:late", "acknowledged, not saved")
 	c.want(":1\r\n", "HSET", "s:stay1:hash", "f", "acknowledged, not saved")
 	c.want("+OK\r\n", "SET", "s:new:k", "of a session that Postgres has not seen")
