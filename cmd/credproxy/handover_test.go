@@ -113,6 +113,8 @@ func (p *chain) read(text string) {
 		p.next = line.PID
 	case line.Message == "taken over from the process before":
 		p.pid, p.taken = p.next, append(p.taken, line.Waited)
+	case strings.HasPrefix(line.Message, "the process before has ended while it handed"): // it was killed
+		p.pid, p.taken = p.next, append(p.taken, "unknown")
 	}
 }
 
@@ -148,12 +150,17 @@ func (p *chain) signal(sig syscall.Signal) {
 	}
 }
 
+// takenOver is how many processes have taken over.
+func (p *chain) takenOver() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.taken)
+}
+
 // handOver lets a new process take over.
 func (p *chain) handOver() {
 	p.t.Helper()
-	p.mu.Lock()
-	n := len(p.taken)
-	p.mu.Unlock()
+	n := p.takenOver()
 	p.signal(syscall.SIGUSR2)
 	p.wait("a new process has taken over", func() bool { return len(p.taken) > n })
 }

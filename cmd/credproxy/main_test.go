@@ -17,6 +17,7 @@ const asProgram = "CREDPROXY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		watchSteps()
 		main()
 	}
 	os.Exit(testenv.Run(m))

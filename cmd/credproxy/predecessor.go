@@ -43,13 +43,16 @@ func (p *predecessor) letGo(ctx context.Context) error {
 		return nil
 	}
 	p.asked = true
-	if err := p.link.Send(letter{Step: stepReady, Protocol: handoverProtocol}, nil); err != nil {
+	atStep("new: before ready")
+	if err := p.link.Send(letter{Step: stepReady, Protocol: handoverProtocol, Confirms: true}, nil); err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
+	atStep("new: ready")
 	l, m, err := expect(ctx, p.link, stepGo, letGoWait)
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
+	atStep("new: go")
 	p.will, p.socket = l, m.Files
 	return nil
 }
@@ -59,6 +62,7 @@ func (p *predecessor) listener(setting string, admin bool) (net.Listener, error)
 	if p == nil || setting == "" || len(p.socket) == 0 {
 		return nil, nil
 	}
+	atStep("new: has the lock")
 	f, its := p.socket[0], p.will.Listen
 	if admin {
 		f, its = p.socket[len(p.socket)-1], p.will.Admin
@@ -86,14 +90,23 @@ func (p *predecessor) recovered(ctx context.Context, server *proxy.Server) error
 	}
 	server.TakeOn(p.will.Bequest)
 	server.Expect()
+	atStep("new: before recovered")
 	if err := p.link.Send(letter{Step: stepRecovered}, nil); err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
+	atStep("new: recovered")
 	l, _, err := expect(ctx, p.link, stepCommit, letGoWait)
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
 	p.will.Waiting = l.Waiting
+	atStep("new: commit")
+	if l.Confirms {
+		if err := p.link.Send(letter{Step: stepBegun}, nil); err != nil {
+			return fmt.Errorf("take over: %w", err)
+		}
+	}
+	atStep("new: begun")
 	return nil
 }
 
@@ -108,11 +121,13 @@ func (p *predecessor) inherit(server *proxy.Server) {
 	for err == nil {
 		var done bool
 		if done, err = p.inheritOne(server); done {
+			atStep("new: end")
 			waited := time.Since(time.UnixMicro(p.will.Waiting))
 			p.log.Info("taken over from the process before", "clients", n, "clients_waited", waited.Round(time.Millisecond/10).String())
 			return
 		}
 		n++
+		atStep("new: client")
 	}
 	p.log.Error("the process before has ended while it handed its clients over: the others have to connect again", "clients", n, "error", err)
 }

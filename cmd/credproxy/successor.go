@@ -19,6 +19,8 @@ type successor struct {
 	link  *handover.Link
 	ended chan struct{}
 	wait  error // what it has ended with; set before ended is closed
+	// confirms says that it tells when it begins to serve; begun, that it did.
+	confirms, begun bool
 }
 
 const (
@@ -30,6 +32,8 @@ const (
 	recoverWait = 10 * time.Second
 	// pipeTime is how long this process goes on as a pipe for clients that cannot be handed over.
 	pipeTime = time.Hour
+	// lastWordWait bounds the reading of what a dead successor has said; the end of that follows at once.
+	lastWordWait = time.Second
 )
 
 // executable is where this program was when it started; by now it may be a newer one.
@@ -60,10 +64,19 @@ func startSuccessor() (*successor, error) {
 	return s, nil
 }
 
-// kill ends the successor and returns when it is gone.
+// kill ends the successor and returns when it is gone. Whether it had begun to serve is in begun then.
 func (s *successor) kill() {
 	_ = s.cmd.Process.Kill() // it may have ended by itself
 	<-s.ended
+	for { // what it has said before that is still to be had
+		_, _, err := expect(context.Background(), s.link, stepBegun, lastWordWait)
+		if err == nil {
+			s.begun = true
+		}
+		if !errors.Is(err, errOtherStep) && err != nil {
+			break
+		}
+	}
 	s.link.Close()
 }
 
@@ -83,10 +96,13 @@ func (in *instance) handOver(ctx context.Context) (*successor, error) {
 }
 
 func (in *instance) transfer(ctx context.Context, next *successor) error {
+	atStep("old: started")
 	l, _, err := expect(ctx, next.link, stepReady, readyWait)
 	if err != nil {
 		return err
 	}
+	next.confirms = l.Confirms
+	atStep("old: ready")
 	if l.Protocol != handoverProtocol {
 		return fmt.Errorf("the new program hands over by protocol %d, this one by %d: stop this one and start that", l.Protocol, handoverProtocol)
 	}
@@ -95,12 +111,17 @@ func (in *instance) transfer(ctx context.Context, next *successor) error {
 	if err := in.server.Suspend(hold); err != nil {
 		return err
 	}
+	atStep("old: held")
 	in.endKeeping()
+	atStep("old: lock released")
 	if err := in.entrust(ctx, next); err != nil {
 		next.kill() // before this process goes on: never two
-		in.keep(nil)
-		in.server.GoOn()
-		return err
+		if !next.begun {
+			in.keep(nil)
+			in.server.GoOn()
+			return err
+		}
+		in.log.Error("the new process has ended when it had just begun: clients have to connect again, to the next one", "error", err)
 	}
 	return in.bequeath(next)
 }
@@ -119,10 +140,23 @@ func (in *instance) entrust(ctx context.Context, next *successor) error {
 	if err != nil {
 		return err
 	}
+	atStep("old: go")
 	if _, _, err := expect(ctx, next.link, stepRecovered, recoverWait); err != nil {
 		return err
 	}
-	return next.link.Send(letter{Step: stepCommit, Waiting: in.server.HeldSince().UnixMicro()}, nil)
+	atStep("old: recovered")
+	commit := letter{Step: stepCommit, Waiting: in.server.HeldSince().UnixMicro(), Confirms: next.confirms}
+	if err := next.link.Send(commit, nil); err != nil {
+		return err
+	}
+	atStep("old: commit")
+	if !next.confirms {
+		next.begun = true
+		return nil
+	}
+	_, _, err = expect(ctx, next.link, stepBegun, recoverWait)
+	next.begun = err == nil
+	return err
 }
 
 // descriptor calls f with a listener's socket.
@@ -146,11 +180,13 @@ func descriptor(ln net.Listener, f func(fd uintptr) error) error {
 func (in *instance) bequeath(next *successor) error {
 	_ = next.link.Until(time.Now().Add(recoverWait))
 	given, cut, err := in.server.HandOver(func(h proxy.Heir, unread []byte, fd int) error {
+		defer atStep("old: client")
 		return next.link.Send(letter{Step: stepClient, Heir: h}, unread, fd)
 	})
 	if err == nil {
 		err = next.link.Send(letter{Step: stepEnd}, nil)
 	}
+	atStep("old: end")
 	next.link.Close()
 	if err != nil { // it is no error of the handover as such: the successor serves
 		in.log.Error("some clients could not be handed over and have to connect again", "clients", cut, "error", err)
