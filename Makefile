@@ -7,8 +7,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 help:            ## show this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | expand -t 12
 
-run: install     ## a private Redis, Postgres and proxy on this machine, with bots working through it
-	@go build -o bin/credproxy ./cmd/credproxy && exec bin/credproxy dev
+run: install build ## a private Redis, Postgres and proxy on this machine, with bots working through it
+	@exec bin/credproxy dev
 
 test: install    ## vet and all tests; the pure and concurrent packages again under the race detector
 	go vet ./...
