@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what `make run` and `make test` need beside Go: redis-server and PostgreSQL, and in CI what only some tests want:
-# PgBouncer, Chromium for the dashboard's, and Node and redis-py for the clients written in them. Does nothing when they are there. Debian's packages would
-# start the servers as system services; a policy file keeps them stopped, because credproxy starts private ones of its own.
+# PgBouncer, Chromium for the dashboard's, promtool for the alert rules', and Node and redis-py for the clients written in them.
+# Does nothing when they are there. Debian's packages would start the servers as system services; a policy file keeps them stopped,
+# because credproxy starts private ones of its own.
 set -euo pipefail
 
 has_postgres() {
@@ -24,6 +25,7 @@ if [ -n "${CI:-}" ]; then
   command -v npm >/dev/null 2>&1 || missing+=(npm)
   has_redis_py || missing+=(python3-redis)
   command -v chromium >/dev/null 2>&1 || missing+=(chromium)
+  command -v promtool >/dev/null 2>&1 || missing+=(prometheus)
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
