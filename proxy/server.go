@@ -38,6 +38,7 @@ type Server struct {
 	alarms   *alarms
 	stats    stats
 	thrash   thrash
+	pulses   pulses
 	slow     slowLog
 	certs    certificates
 	greeting greeting
@@ -198,6 +199,7 @@ func (s *Server) begin() bool {
 	s.begun = true
 	s.startLanes()
 	s.startDuties()
+	s.watchStores()
 	close(s.serving)
 	return true
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"iter"
 	"time"
 
@@ -40,6 +39,8 @@ type Stats struct {
 
 	AdoptionPending                 int // databases still to be scanned
 	AdoptionKeys, AdoptionKeysTotal int64
+
+	Redis, Postgres Pulse // whether they answer
 
 	Paused     bool // eviction, by an operator
 	Enforcing  bool // this process holds the lock on the memory policy
@@ -89,6 +90,7 @@ func (s *Server) Stats() Stats {
 		Hits: st.hits.Load(), Misses: st.misses.Load(), SlowWaits: st.slow.Load(),
 		Clients: s.clients.count(), MaxClients: s.cfg.MaxClients, Rescues: st.rescues.Load(),
 		AdoptionPending: s.adopter.pending(), AdoptionKeys: s.adopter.keys.Load(), AdoptionKeysTotal: s.adopter.all.Load(),
+		Redis: s.pulses.redis.state(), Postgres: s.pulses.postgres.state(),
 		Paused: s.policy.paused.Load(), Enforcing: s.enforcing(), Closing: s.closing.Load(),
 		NotSaving: s.alarms.lasts(alarmSaving), MemoryFull: s.alarms.on(alarmFull), FullFor: s.alarms.lasts(alarmFull),
 		Uptime: time.Since(s.started), Version: s.cfg.Version,
@@ -139,7 +141,7 @@ func (st *Stats) pairs() []pair {
 }
 
 func (st *Stats) counterPairs() []pair {
-	n, out := st.Sessions, st.Evictions
+	n, out, now := st.Sessions, st.Evictions, time.Now()
 	return []pair{
 		{"sessions_tracked", n.Tracked()},
 		{"sessions_resident", n.Resident + n.Evicting},
@@ -174,6 +176,8 @@ func (st *Stats) counterPairs() []pair {
 		{"adoption_keys_total", st.AdoptionKeysTotal},
 		{"paused", boolInt(st.Paused)},
 		{"enforcing", boolInt(st.Enforcing)},
+		{"redis_away_ms", st.Redis.away(now).Milliseconds()},
+		{"postgres_away_ms", st.Postgres.away(now).Milliseconds()},
 		{"not_saving_ms", st.NotSaving.Milliseconds()},
 		{"memory_full", boolInt(st.MemoryFull)},
 		{"closing", boolInt(st.Closing)},
@@ -181,7 +185,3 @@ func (st *Stats) counterPairs() []pair {
 		{"uptime_seconds", int64(st.Uptime.Seconds())},
 	}
 }
-
-// PingRedis asks Redis for a sign of life, PingPostgres the store.
-func (s *Server) PingRedis(ctx context.Context) error    { return s.control.db(0).Ping(ctx).Err() }
-func (s *Server) PingPostgres(ctx context.Context) error { return s.store.Ping(ctx) }

@@ -132,7 +132,9 @@ func (t *thrash) judge(now time.Time, kept int) Thrashing {
 		needs.AddAll(&span.needs)
 	}
 	t.mu.Unlock()
-	out.Advised = needs.Covering(advised) * 100 / int64(max(kept, 1))
+	if space*2 <= out.Quick { // else another max is too small
+		out.Advised = needs.Covering(advised) * 100 / int64(max(kept, 1))
+	}
 	if out.On = out.Quick >= thrashLeast && out.Quick*2 > out.Restores; out.On {
 		out.Text = out.describe(space)
 	}

@@ -48,6 +48,17 @@ func TestThrashing(t *testing.T) {
 	}
 }
 
+// More memory is not advised where most sessions left because their keyspace was over its own max.
+func TestThrashingOfAKeyspace(t *testing.T) {
+	var th thrash
+	now := time.Unix(1_700_000_000, 0)
+	th.cycle(overMemory, 40, 50*mb, time.Minute, &now)
+	th.cycle(overSpace, 60, 50*mb, time.Minute, &now)
+	if got := th.judge(now, 70); !got.On || got.Quick != 100 || got.Advised != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // The advised budget holds what is resident and what is out, with the part that an eviction leaves free.
 func TestThrashingAdvice(t *testing.T) {
 	var th thrash

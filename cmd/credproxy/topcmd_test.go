@@ -264,7 +264,31 @@ func TestTopSaysThatPostgresIsAway(t *testing.T) {
 	}
 	set(t, c, "wa:auth:b1:creds", "w")
 	set(t, c, "wa:auth:b1:keys", "w")
-	s.wait(t, "Postgres is away: nothing can be evicted", "2 keys wait to be saved.")
+	s.wait(t, "Postgres is away (for ", "): nothing can be evicted", "2 keys wait to be saved.")
+	s.press(t, "q")
+	if code := s.exit(t); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// With Redis stopped top says so, though no client asks anything of Redis; STATS has it in numbers.
+func TestTopSaysThatRedisIsAway(t *testing.T) {
+	server := testenv.Redis(t)
+	p := startProxy(t, server, testenv.DSN(t))
+	c := client(t, p.addr)
+	set(t, c, "wa:auth:b1:creds", "v")
+	s := onTerminal(t, program(t, nil, "top", "--addr", p.addr, "--interval", "200ms"), 200, 50)
+	s.wait(t, "nothing to report", "b1")
+	if st := statsOf(t, c); st["redis_away_ms"] != "0" || st["postgres_away_ms"] != "0" {
+		t.Errorf("Redis is away for %s ms, Postgres for %s", st["redis_away_ms"], st["postgres_away_ms"])
+	}
+	if err := server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(t, "Redis is away (for ", "): commands are answered with an error at once")
+	if st := statsOf(t, c); st["redis_away_ms"] == "0" {
+		t.Error("STATS does not know that Redis is away")
+	}
 	s.press(t, "q")
 	if code := s.exit(t); code != exitOK {
 		t.Errorf("exit %d", code)

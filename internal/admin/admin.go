@@ -32,7 +32,6 @@ type Site struct {
 	metrics *metrics
 	events  *Events
 	history history
-	health  health
 	proxy   *proxy.Server
 	server  *http.Server
 	refused refusedTokens
@@ -63,8 +62,6 @@ func (s *Site) Start(p *proxy.Server) {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.server = newHTTPServer(s.routes())
-	s.tasks.Go(func() { s.health.redis.watch(ctx, p.PingRedis) })
-	s.tasks.Go(func() { s.health.postgres.watch(ctx, p.PingPostgres) })
 	s.tasks.Go(func() { s.record(ctx) })
 }
 
@@ -98,7 +95,7 @@ func (s *Site) record(ctx context.Context) {
 	for {
 		now := time.Now()
 		st := s.proxy.Stats()
-		s.events.addAll(now, s.history.add(now, st, s.health.redis.state().Up, s.health.postgres.state().Up))
+		s.events.addAll(now, s.history.add(now, st, st.Redis.Up, st.Postgres.Up))
 		select {
 		case <-ctx.Done():
 			return

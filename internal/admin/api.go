@@ -35,7 +35,7 @@ type pulseJSON struct {
 	Error     string `json:"error,omitempty"`
 }
 
-func (p Pulse) json() pulseJSON {
+func describePulse(p proxy.Pulse) pulseJSON {
 	return pulseJSON{p.Up, p.Known, p.Since.UnixMilli(), p.Latency.Microseconds(), p.Error}
 }
 
@@ -55,7 +55,7 @@ func (s *Site) serveLive(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{
 		"now": time.Now().UnixMilli(), "version": st.Version, "stats": stats, "families": families, "max_clients": st.MaxClients,
 		"redis_maxmemory": st.RedisMaxMemory, "redis_policy": st.RedisPolicy, "ready": ready, "findings": list,
-		"redis": s.health.redis.state().json(), "postgres": s.health.postgres.state().json(),
+		"redis": describePulse(st.Redis), "postgres": describePulse(st.Postgres),
 		"actions": s.access.on, "unlocked": known,
 		"history": s.history.since(number(r, "history")), "events": s.events.after(number(r, "events")),
 		"keyspaces": describeKeyspaces(st.Keyspaces),

@@ -1,84 +1,17 @@
 package admin
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"credproxy/proxy"
 )
 
-const (
-	// pingEvery is how often Redis and Postgres are asked for a sign of life, pingTimeout how long they may take for it.
-	pingEvery   = time.Second
-	pingTimeout = 3 * time.Second
-	// patience is how long Postgres may be away, saving fail, memory be full or the lock be lost before the proxy is not ready:
-	// sessions in Redis are served meanwhile, and a restart of Postgres should not take every proxy out of service.
-	patience = 10 * time.Second
-)
-
-// health is what is known of both stores.
-type health struct{ redis, postgres pulse }
-
-// pulse watches one store.
-type pulse struct {
-	mu   sync.Mutex // guards last
-	last Pulse
-}
-
-// Pulse is the state of a store.
-type Pulse struct {
-	Known   bool          // it was asked
-	Up      bool          // it answered the last time
-	Since   time.Time     // of Up
-	Latency time.Duration // of the last answer
-	Error   string        // why it is not up
-}
-
-func (p *pulse) state() Pulse {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.last
-}
-
-// watch asks until ctx ends.
-func (p *pulse) watch(ctx context.Context, ping func(context.Context) error) {
-	for {
-		p.beat(ctx, ping)
-		timer := time.NewTimer(pingEvery)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-	}
-}
-
-func (p *pulse) beat(ctx context.Context, ping func(context.Context) error) {
-	limited, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	start := time.Now()
-	err := ping(limited)
-	if ctx.Err() != nil {
-		return // the end says nothing about the store
-	}
-	now := time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if next := err == nil; !p.last.Known || p.last.Up != next {
-		p.last = Pulse{Known: true, Up: next, Since: now}
-	}
-	p.last.Error = ""
-	if err != nil {
-		p.last.Error = err.Error()
-		return
-	}
-	p.last.Latency = now.Sub(start)
-}
+// patience is how long Postgres may be away, saving fail, memory be full or the lock be lost before the proxy is not ready:
+// sessions in Redis are served meanwhile, and a restart of Postgres should not take every proxy out of service.
+const patience = 10 * time.Second
 
 // Finding is one thing that is not as it should be, with its consequence in words.
 type Finding struct {
@@ -89,7 +22,7 @@ type Finding struct {
 }
 
 // findings judges. It is pure: the same stats and pulses give the same findings.
-func findings(st *proxy.Stats, redis, postgres Pulse, now time.Time) []Finding {
+func findings(st *proxy.Stats, redis, postgres proxy.Pulse, now time.Time) []Finding {
 	list := []Finding{}
 	add := func(when bool, code, level string, blocks bool, text string) {
 		if when {
@@ -149,7 +82,7 @@ func counted(n int64, one, many string) string {
 
 // judge judges the proxy now.
 func (s *Site) judge(st *proxy.Stats) (list []Finding, ready bool) {
-	list = findings(st, s.health.redis.state(), s.health.postgres.state(), time.Now())
+	list = findings(st, st.Redis, st.Postgres, time.Now())
 	for i := range list {
 		if list[i].Blocks {
 			return list, false

@@ -63,9 +63,8 @@ type figure struct {
 
 // view is what figures read.
 type view struct {
-	st              proxy.Stats
-	redis, postgres Pulse
-	ready           bool
+	st    proxy.Stats
+	ready bool
 }
 
 // scraper collects the figures.
@@ -81,7 +80,7 @@ func (*scraper) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect is part of prometheus.Collector.
 func (c *scraper) Collect(ch chan<- prometheus.Metric) {
-	v := &view{st: c.site.proxy.Stats(), redis: c.site.health.redis.state(), postgres: c.site.health.postgres.state()}
+	v := &view{st: c.site.proxy.Stats()}
 	_, v.ready = c.site.judge(&v.st)
 	ch <- prometheus.MustNewConstMetric(buildInfo, prometheus.GaugeValue, 1, v.st.Version, runtime.Version())
 	for i := range figures {
@@ -189,10 +188,10 @@ var figures = []figure{
 	gauge("clients", "Connected clients.", func(v *view) float64 { return float64(v.st.Clients) }),
 	gauge("clients_max", "Clients that are served at once at most.", func(v *view) float64 { return float64(v.st.MaxClients) }),
 
-	gauge("redis_up", "1 if Redis answered the last PING.", func(v *view) float64 { return truth(v.redis.Up) }),
-	gauge("redis_ping_seconds", "Round trip of the last PING that Redis answered.", func(v *view) float64 { return v.redis.Latency.Seconds() }),
-	gauge("postgres_up", "1 if Postgres answered the last time it was asked.", func(v *view) float64 { return truth(v.postgres.Up) }),
-	gauge("postgres_ping_seconds", "Round trip of the last question that Postgres answered.", func(v *view) float64 { return v.postgres.Latency.Seconds() }),
+	gauge("redis_up", "1 if Redis answered the last PING.", func(v *view) float64 { return truth(v.st.Redis.Up) }),
+	gauge("redis_ping_seconds", "Round trip of the last PING that Redis answered.", func(v *view) float64 { return v.st.Redis.Latency.Seconds() }),
+	gauge("postgres_up", "1 if Postgres answered the last time it was asked.", func(v *view) float64 { return truth(v.st.Postgres.Up) }),
+	gauge("postgres_ping_seconds", "Round trip of the last question that Postgres answered.", func(v *view) float64 { return v.st.Postgres.Latency.Seconds() }),
 	gauge("ready", "1 if /readyz says so.", func(v *view) float64 { return truth(v.ready) }),
 
 	gauge("policy_enforcing", "1 while this process holds the lock on the memory policy.", func(v *view) float64 { return truth(v.st.Enforcing) }),

@@ -1,13 +1,11 @@
 package admin
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -25,17 +23,17 @@ func codes(list []Finding) (text string, blocks bool) {
 
 func TestFindings(t *testing.T) {
 	now := time.Unix(1000, 0)
-	up := Pulse{Known: true, Up: true, Since: now.Add(-time.Hour)}
-	down := func(d time.Duration) Pulse { return Pulse{Known: true, Since: now.Add(-d)} }
+	up := proxy.Pulse{Known: true, Up: true, Since: now.Add(-time.Hour)}
+	down := func(d time.Duration) proxy.Pulse { return proxy.Pulse{Known: true, Since: now.Add(-d)} }
 	for _, test := range []struct {
 		name            string
 		st              proxy.Stats
-		redis, postgres Pulse
+		redis, postgres proxy.Pulse
 		codes           string
 		blocks          bool
 	}{
 		{"all is well", proxy.Stats{Enforcing: true, RedisPolicy: "noeviction"}, up, up, "", false},
-		{"just started, after both have answered", proxy.Stats{Enforcing: true}, Pulse{}, Pulse{}, "", false},
+		{"just started, after both have answered", proxy.Stats{Enforcing: true}, proxy.Pulse{}, proxy.Pulse{}, "", false},
 		{"Postgres away for a moment", proxy.Stats{Enforcing: true}, up, down(patience - 1), "postgres_away", false},
 		{"Postgres away for long", proxy.Stats{Enforcing: true}, up, down(patience), "postgres_away", true},
 		{"and saving fails of course", proxy.Stats{Enforcing: true, NotSaving: time.Hour}, up, down(time.Hour), "postgres_away", true},
@@ -46,7 +44,7 @@ func TestFindings(t *testing.T) {
 		{"full", proxy.Stats{Enforcing: true, MemoryFull: true, FullFor: patience}, up, up, "memory_full", true},
 		{"full for a moment", proxy.Stats{Enforcing: true, MemoryFull: true, FullFor: patience - 1}, up, up, "memory_full", false},
 		{"no lock while Postgres is away", proxy.Stats{}, up, down(patience - 1), "postgres_away", false},
-		{"no lock yet when it is back", proxy.Stats{}, up, Pulse{Known: true, Up: true, Since: now.Add(-time.Second)}, "not_enforcing", false},
+		{"no lock yet when it is back", proxy.Stats{}, up, proxy.Pulse{Known: true, Up: true, Since: now.Add(-time.Second)}, "not_enforcing", false},
 		{"paused", proxy.Stats{Enforcing: true, Paused: true}, up, up, "paused", false},
 		{"adopting", proxy.Stats{Enforcing: true, AdoptionPending: 1}, up, up, "adopting", false},
 		{"draining", proxy.Stats{Enforcing: true, Closing: true}, up, up, "closing", true},
@@ -66,47 +64,6 @@ func TestFindings(t *testing.T) {
 	if want := " Of the sessions in Redis 3 are pinned; unpin some."; !strings.HasSuffix(list[0].Text, want) {
 		t.Errorf("%q does not end in %q", list[0].Text, want)
 	}
-}
-
-func TestPulse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var away error
-		hangs := false
-		ping := func(ctx context.Context) error {
-			if hangs {
-				<-ctx.Done()
-				return ctx.Err()
-			}
-			time.Sleep(3 * time.Millisecond)
-			return away
-		}
-		var p pulse
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); p.watch(ctx, ping) }()
-		time.Sleep(10 * time.Second)
-		first := p.state()
-		if !first.Up || first.Latency != 3*time.Millisecond || time.Since(first.Since) < 9*time.Second {
-			t.Errorf("up: %+v", first)
-		}
-		away = errors.New("away")
-		time.Sleep(20 * time.Second)
-		if s := p.state(); s.Up || s.Error != "away" || time.Since(s.Since) < 18*time.Second || time.Since(s.Since) > 20*time.Second {
-			t.Errorf("down: %+v", s)
-		}
-		away, hangs = nil, false
-		time.Sleep(2 * time.Second)
-		if s := p.state(); !s.Up || s.Error != "" {
-			t.Errorf("up again: %+v", s)
-		}
-		hangs = true // one that does not answer is away, too
-		time.Sleep(pingTimeout + 2*pingEvery)
-		if s := p.state(); s.Up {
-			t.Errorf("hangs: %+v", s)
-		}
-		stop() // and a watch ends also while it hangs
-		<-done
-	})
 }
 
 func TestHistoryKeepsAnHour(t *testing.T) {

@@ -29,11 +29,14 @@ func (m *Model) findings() []finding {
 		return list
 	}
 	saving, enforcing := st.n("not_saving_ms") == 0, st.n("enforcing") != 0
+	away := st.n("postgres_away_ms") > 0 || !saving && !enforcing
 	add(st.n("closing") != 0, warn, "The proxy is shutting down: it takes no new clients and saves what is unsaved."+m.waiting())
-	add(!saving && !enforcing, bad, "Postgres is away: nothing can be evicted, evicted sessions and deletes wait; sessions in Redis are served."+m.waiting())
-	add(!saving && enforcing, bad, "Saving has failed for "+st.millis("not_saving_ms")+": what is unsaved stays in Redis and is not evicted."+m.waiting())
-	add(saving && !enforcing, bad, "The lock on the memory policy is not held (Postgres is away, or another proxy has it): nothing is evicted.")
+	add(st.n("redis_away_ms") > 0, bad, "Redis is away"+st.lasting("redis_away_ms")+": commands are answered with an error at once, and nothing is lost.")
+	add(away, bad, "Postgres is away"+st.lasting("postgres_away_ms")+": nothing can be evicted, evicted sessions and deletes wait; sessions in Redis are served."+m.waiting())
+	add(!away && !saving, bad, "Saving has failed for "+st.millis("not_saving_ms")+": what is unsaved stays in Redis and is not evicted."+m.waiting())
+	add(!away && !enforcing, bad, "The lock on the memory policy is not held: this proxy evicts nothing until it has the lock.")
 	add(st.n("memory_full") != 0, bad, "Memory is over the threshold and no session may be evicted: Redis will refuse writes when it is full.")
+	add(st.n("thrashing") != 0, warn, "Thrashing: the same sessions leave Redis and come back at once."+st.advice())
 	add(st.n("paused") != 0, warn, "Eviction is paused by an operator: memory can grow past the threshold. P lets it go on.")
 	add(st.n("adoption_pending") != 0, warn, fmt.Sprintf("Sessions from before the proxy are being adopted, and not evicted meanwhile: %s of about %s keys looked at.",
 		st.count("adoption_keys"), st.count("adoption_keys_total")))

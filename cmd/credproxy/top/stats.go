@@ -45,6 +45,22 @@ func (st Stats) millis(name string) string {
 	return human.Duration(time.Duration(st.n(name)) * time.Millisecond)
 }
 
+// lasting is for how long something is so, "" if that is not known.
+func (st Stats) lasting(name string) string {
+	if st.n(name) == 0 {
+		return ""
+	}
+	return " (for " + human.Age(time.Duration(st.n(name))*time.Millisecond) + ")"
+}
+
+// advice is what would end thrashing.
+func (st Stats) advice() string {
+	if st.n("advised_max_bytes") == 0 {
+		return " A larger max for their keyspace would let them stay."
+	}
+	return " With memory.max at " + st.size("advised_max_bytes") + " most would have stayed."
+}
+
 // hitRatio is how many of the commands on sessions found theirs in Redis, in percent; NaN when there were none.
 func (st Stats) hitRatio() float64 {
 	hits, misses := st.n("hits"), st.n("misses")
