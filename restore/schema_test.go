@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -47,20 +48,31 @@ func TestMigrationGoesOnFromWhereItWas(t *testing.T) {
 	equal(t, "version", count(t, s, "SELECT value FROM credproxy.meta WHERE name = 'schema_version'"), len(next))
 }
 
-// TestUpgradeKeepsWhatIsStored: what the first version stored is there after the upgrade, and can be written on.
+// TestUpgradeKeepsWhatIsStored: what each older version stored is there after the upgrade, and can be written on.
 func TestUpgradeKeepsWhatIsStored(t *testing.T) {
+	for from := 1; from < len(migrations); from++ {
+		t.Run(fmt.Sprintf("from version %d", from), func(t *testing.T) { testUpgrade(t, from) })
+	}
+}
+
+func testUpgrade(t *testing.T, from int) {
 	s := openStore(t, Config{})
 	sql(t, s, "DROP SCHEMA credproxy CASCADE")
-	if err := s.migrate(testContext(t), migrations[:1]); err != nil {
+	if err := s.migrate(testContext(t), migrations[:from]); err != nil {
 		t.Fatal(err)
 	}
 	sql(t, s, `INSERT INTO credproxy.sessions (db, keyspace, id, last_access, hits, bytes) VALUES (0, 'baileys', 'a', 7, 8, 9);
-		INSERT INTO credproxy.keys (sid, key, type, form, value) SELECT sid, 'k', 1, 1, 'old' FROM credproxy.sessions`)
+		INSERT INTO credproxy.keys (sid, key, type, form, value) SELECT sid, 'k', 1, 1, 'old' FROM credproxy.sessions;
+		INSERT INTO credproxy.keys (sid, key, type, form) SELECT sid, 'h', 2, 1 FROM credproxy.sessions;
+		INSERT INTO credproxy.fields (kid, field, value) SELECT kid, 'f', 'w' FROM credproxy.keys WHERE key = 'h'`)
 	s = openStore(t, Config{DSN: s.pool.Config().ConnString()})
-	equal(t, "snapshot", mustLoad(t, s, bot("a")), session.Snapshot{Found: true,
-		Heat: session.Heat{LastAccess: 7, Hits: 8, Bytes: 9}, Keys: []session.Key{putString("k", "old").Key}})
+	got := mustLoad(t, s, bot("a"))
+	if want := (session.Heat{LastAccess: 7, Hits: 8, Bytes: 9}); !got.Found || got.Heat != want {
+		t.Errorf("found %v with %+v, want %+v", got.Found, got.Heat, want)
+	}
+	wantKeys(t, s, bot("a"), hash("h", "f", "w"), putString("k", "old").Key)
 	mustSave(t, s, bot("a"), putString("k", "new"))
-	wantKeys(t, s, bot("a"), putString("k", "new").Key)
+	wantKeys(t, s, bot("a"), hash("h", "f", "w"), putString("k", "new").Key)
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
