@@ -170,7 +170,7 @@ func (a *adopter) scan(ctx context.Context, db int) error {
 	}
 	a.set(db, false)
 	if found > 0 {
-		a.s.log.Info("keys that were in Redis before the proxy are saved", "db", db, "keys", found, "took", time.Since(start).Round(time.Millisecond))
+		a.s.log.Info("keys that were in Redis before the proxy are saved", "db", db, "keys", found, "took", time.Since(start).Round(time.Millisecond).String())
 	}
 	a.s.policy.wake()
 	return nil

@@ -12,7 +12,8 @@ import (
 )
 
 // alarms turns states that last into one log line when they begin, one a minute while they last, and one when they end; of events
-// that repeat it logs some and counts the rest (repeats.go).
+// that repeat it logs some and counts the rest (repeats.go). Values that are neither texts nor plain numbers are made texts here: in
+// JSON an id would be an object, and a duration a number of nobody knows what.
 type alarms struct {
 	log  hclog.Logger
 	slow hclog.Logger // of the slow log
@@ -103,7 +104,7 @@ func (a *alarms) saving(err error, waiting int64) {
 		}
 	default:
 		if d := a.clear(alarmSaving); d > 0 {
-			a.log.Info("saving works again", "after", d.Round(time.Millisecond))
+			a.log.Info("saving works again", "after", d.Round(time.Millisecond).String())
 		}
 	}
 }
@@ -146,7 +147,7 @@ func (a *alarms) policy(err error) {
 }
 
 func (a *alarms) restore(id session.ID, err error) {
-	a.event("restore", 5, hclog.Error, "a session cannot be restored; commands on it wait up to restore.wait", "session", id, "error", err)
+	a.event("restore", 5, hclog.Error, "a session cannot be restored; commands on it wait up to restore.wait", "session", id.String(), "error", err)
 }
 
 func (a *alarms) adopting(db int, err error) {
@@ -164,35 +165,35 @@ func (a *alarms) strange(space string) {
 
 // foreign is told of a stored key that is not of the session with which it is stored.
 func (a *alarms) foreign(id session.ID, key string) {
-	a.event("foreign key", 5, hclog.Error, "Postgres holds a key that is none of its session's; it is left out", "session", id, "key", key)
+	a.event("foreign key", 5, hclog.Error, "Postgres holds a key that is none of its session's; it is left out", "session", id.String(), "key", key)
 }
 
 // poisoned is told of the keys of a session that cannot be restored, with the reasons.
 func (a *alarms) poisoned(id session.ID, keys map[string]string) {
 	for key, why := range keys {
 		a.event("poison", 20, hclog.Error, "a stored key cannot be restored; commands that name it get an error, the rest of the session is served",
-			"session", id, "key", key, "reason", why)
+			"session", id.String(), "key", key, "reason", why)
 	}
 }
 
 // avoided is told of a session that the policy could not evict.
 func (a *alarms) avoided(id session.ID, why error) {
-	a.event("evict", 10, hclog.Warn, "a session could not be evicted and is passed over for a while", "session", id, "error", why)
+	a.event("evict", 10, hclog.Warn, "a session could not be evicted and is passed over for a while", "session", id.String(), "error", why)
 }
 
 // astray is told of a key that restore.source has returned for a session of which it is none.
 func (a *alarms) astray(id session.ID, key string) {
-	a.event("source key", 5, hclog.Error, "restore.source returned a key that is not the session's; it is left out", "session", id, "key", key)
+	a.event("source key", 5, hclog.Error, "restore.source returned a key that is not the session's; it is left out", "session", id.String(), "key", key)
 }
 
 // refused is told of every wrong password that the proxy itself has refused.
 func (a *alarms) refused(from net.Addr) {
-	a.event("auth", 5, hclog.Warn, "a client gave a wrong password", "client", from)
+	a.event("auth", 5, hclog.Warn, "a client gave a wrong password", "client", from.String())
 }
 
 // handshake is told of every client that did not get through its TLS handshake.
 func (a *alarms) handshake(from net.Addr, err error) {
-	a.event("handshake", 5, hclog.Warn, "a client was not let in", "client", from, "error", err)
+	a.event("handshake", 5, hclog.Warn, "a client was not let in", "client", from.String(), "error", err)
 }
 
 func (a *alarms) heat(err error) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"runtime/debug"
 
@@ -240,6 +241,6 @@ func (c *client) finishAll() {
 
 // panicked costs a client its connection: a defect of ours must not cost the others'. Arguments and values stay out of the log.
 func (c *client) panicked(p any) {
-	c.s.log.Error("internal error, a client is disconnected", "client", c.conn.RemoteAddr(), "error", p, "stack", string(debug.Stack()))
+	c.s.log.Error("internal error, a client is disconnected", "client", c.conn.RemoteAddr().String(), "error", fmt.Sprint(p), "stack", string(debug.Stack()))
 	c.abort()
 }

@@ -307,7 +307,7 @@ func (s *Server) takeBack(ctx context.Context, db int, run upstream.Run) error {
 	})
 	if n > 0 {
 		s.log.Info("sessions that sync = \"off\" had left to the application's tables are saved now", "db", db, "sessions", n,
-			"took", time.Since(start).Round(time.Millisecond))
+			"took", time.Since(start).Round(time.Millisecond).String())
 	}
 	return nil
 }

@@ -71,6 +71,6 @@ func (a *alarms) tellLeftOut(end bool) {
 
 func (a *alarms) tellOf(r repeats) {
 	if r.left > 0 {
-		r.log.Log(r.level, r.text, "left_out", r.left, "within", time.Since(r.began).Round(time.Second))
+		r.log.Log(r.level, r.text, "left_out", r.left, "within", time.Since(r.began).Round(time.Second).String())
 	}
 }

@@ -202,6 +202,6 @@ func (a *alarms) waited(w *SlowWait) {
 		level = hclog.Warn
 	}
 	a.eventOf(a.slow, "slow", 5, level, "a command waited for its session", "session", w.Session, "command", w.Command,
-		"took", w.Took.Round(time.Millisecond), "mostly_for", w.Part(), "postgres", w.Parts[WaitPostgres].Round(time.Millisecond),
-		"redis", w.Parts[WaitRedis].Round(time.Millisecond), "failed", w.Failed)
+		"took", w.Took.Round(time.Millisecond).String(), "mostly_for", w.Part().String(),
+		"postgres", w.Parts[WaitPostgres].Round(time.Millisecond).String(), "redis", w.Parts[WaitRedis].Round(time.Millisecond).String(), "failed", w.Failed)
 }
