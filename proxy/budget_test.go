@@ -262,17 +262,18 @@ func TestNothingMayGo(t *testing.T) {
 	}, "--maxmemory", fmt.Sprint(limit))
 	ctx := context.Background()
 	var refused error
-	written, refusals := 0, 0
+	var written []int // one may get in between two that are refused: Redis's own use of memory goes up and down
+	refusals := 0
 	for i := 0; i < 200 && refusals < 3; i++ {
 		if err := e.client.Set(ctx, fmt.Sprintf("s:n%d:k", i), payload(i, size), 0).Err(); err != nil {
 			refused = err
 			refusals++
 		} else {
-			written++
+			written = append(written, i)
 		}
 	}
-	if refused == nil || !strings.HasPrefix(refused.Error(), "OOM ") || written == 0 {
-		t.Fatalf("after %d writes: %v", written, refused)
+	if refused == nil || !strings.HasPrefix(refused.Error(), "OOM ") || len(written) == 0 {
+		t.Fatalf("after %d writes: %v", len(written), refused)
 	}
 	e.admin("SYNC")
 	e.admin("CHECK")
@@ -281,7 +282,7 @@ func TestNothingMayGo(t *testing.T) {
 	if n := strings.Count(text, line); n != 1 || !strings.Contains(text, "were used less than min_idle ago") || !strings.Contains(text, "lower min_idle, or raise memory.max") {
 		t.Errorf("said %d times in the log:\n%s", n, text)
 	}
-	for i := range written {
+	for _, i := range written {
 		if got, err := e.client.Get(ctx, fmt.Sprintf("s:n%d:k", i)).Bytes(); err != nil || !bytes.Equal(got, payload(i, size)) {
 			t.Fatalf("session %d: %d bytes, %v", i, len(got), err)
 		}
