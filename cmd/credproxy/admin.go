@@ -31,6 +31,7 @@ func adminCommands() []*cli.Command {
 		adminCommand("unpin", "undo pin", "ID", simple("UNPIN")),
 		adminCommand("pause", "stop evicting", "", simple("PAUSE")),
 		adminCommand("resume", "evict again", "", simple("RESUME")),
+		slowLogCommand(),
 		topCommand(),
 	}
 }
@@ -226,15 +227,9 @@ func askSessions(ctx context.Context, r *remote, _ []string) error {
 	if err != nil {
 		return err
 	}
-	rows, ok := reply.([]any)
-	if !ok {
-		return fmt.Errorf("read sessions: the proxy answered with %T", reply)
-	}
-	records := make([]record, len(rows))
-	for i, row := range rows {
-		if records[i], err = asRecord(row); err != nil {
-			return err
-		}
+	records, err := asRecords(reply)
+	if err != nil {
+		return err
 	}
 	if r.json {
 		return writeJSON(r.out, records)

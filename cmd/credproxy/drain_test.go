@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,6 +146,29 @@ func TestDrainWithoutPostgres(t *testing.T) {
 	p = start("60s")
 	if code := p.end(t, syscall.SIGTERM); code != exitOK {
 		t.Errorf("exit %d:\n%s", code, p.logged())
+	}
+	wantStored(t, postgres.DSN(), unsavedKeys)
+}
+
+// On a terminal a bar shows how far the drain is, below the lines of the log.
+func TestDrainOnATerminal(t *testing.T) {
+	server, postgres := testenv.Redis(t), testenv.Postgres(t)
+	socket := filepath.Join(t.TempDir(), "p.sock")
+	config := strings.Replace(drainConfig(server.Addr(), "60s"), `"127.0.0.1:0"`, fmt.Sprintf("%q", "unix://"+socket), 1)
+	s := onTerminal(t, program(t, []string{"TEST_DSN=" + postgres.DSN()}, "run", "--config", writeFile(t, config)), 80, 24)
+	s.wait(t, "serving")
+	c := redis.NewClient(&redis.Options{Network: "unix", Addr: socket})
+	defer c.Close()
+	leaveUnsaved(t, c)
+	thaw := freeze(t, postgres)
+	s.press(t, "\x03") // Ctrl-C
+	s.wait(t, "saving  ░░░", "0 of 10,000, 0 %")
+	thaw()
+	if code := s.exit(t); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+	if screen := s.wait(t, "everything is saved"); strings.Contains(screen, "░") || strings.Contains(screen, "keys left") {
+		t.Errorf("something is left of the bar:\n%s", screen)
 	}
 	wantStored(t, postgres.DSN(), unsavedKeys)
 }

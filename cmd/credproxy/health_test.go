@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,17 @@ func TestHealth(t *testing.T) {
 		_, stderr, code := credproxy(t, nil, "health", "--admin", admin, "--ready")
 		return code == exitFailure && strings.Contains(stderr, "Redis is away")
 	})
+	var page struct {
+		Status  string
+		Reasons []struct{ Code, Text string }
+	}
+	out, stderr, code := credproxy(t, nil, "health", "--admin", admin, "--ready", "--json")
+	if err := json.Unmarshal([]byte(out), &page); err != nil || code != exitFailure || page.Status != "not ready" || page.Reasons[0].Code != "redis_away" {
+		t.Errorf("health --json: exit %d, %v: %s%s", code, err, out, stderr)
+	}
+	if out, stderr, code := credproxy(t, nil, "health", "--admin", admin, "--json"); code != exitOK || !strings.Contains(out, `"status": "ok"`) {
+		t.Errorf("health --json: exit %d: %s%s", code, out, stderr)
+	}
 	if out, stderr, code := credproxy(t, nil, "health", "--admin", admin); code != exitOK {
 		t.Errorf("without Redis the process is alive all the same: exit %d: %q, %s", code, out, stderr)
 	}

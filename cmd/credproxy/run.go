@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -26,18 +27,19 @@ func runCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return serve(c.Context, cfg, newLogger(c, cfg.Log))
+			out := &barred{out: c.App.ErrWriter}
+			return serve(c.Context, cfg, newLogger(out, cfg.Log), out)
 		},
 	}
 }
 
-// newLogger writes to stderr: stdout stays free for what a command prints.
-func newLogger(c *cli.Context, cfg config.Log) hclog.Logger {
+// newLogger is for stderr: stdout stays free for what a command prints.
+func newLogger(out io.Writer, cfg config.Log) hclog.Logger {
 	return hclog.NewInterceptLogger(&hclog.LoggerOptions{
 		Name:       "credproxy",
 		Level:      hclog.LevelFromString(cfg.Level),
 		JSONFormat: cfg.Format == "json",
-		Output:     c.App.ErrWriter,
+		Output:     out,
 	})
 }
 
@@ -45,12 +47,13 @@ func newLogger(c *cli.Context, cfg config.Log) hclog.Logger {
 type service struct {
 	in      *instance
 	log     hclog.Logger
+	screen  *barred // where the log goes
 	manager *sdnotify.Notifier
 	stopped *stops
 }
 
 // serve runs the proxy until a signal, and drains.
-func serve(ctx context.Context, cfg config.Config, log hclog.Logger) error {
+func serve(ctx context.Context, cfg config.Config, log hclog.Logger, screen *barred) error {
 	// They are taken from the very start: their default would end a proxy that is about to be ready.
 	hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -71,7 +74,7 @@ func serve(ctx context.Context, cfg config.Config, log hclog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s := &service{in: in, log: log, manager: sdnotify.FromEnv(before != nil), stopped: stopped}
+	s := &service{in: in, log: log, screen: screen, manager: sdnotify.FromEnv(before != nil), stopped: stopped}
 	s.tell(sdnotify.Ready, sdnotify.MainPID(os.Getpid()), sdnotify.Status("serving on "+in.addr()))
 	dog := s.startWatchdog()
 	defer dog.stop()
@@ -145,8 +148,7 @@ func (s *service) handOver() bool {
 // drain saves everything, at most for shutdown_timeout, or until somebody asks a second time.
 func (s *service) drain() error {
 	s.tell(sdnotify.Stopping, sdnotify.Status("saving what is unsaved"))
-	said := s.reportSaving()
-	defer said.stop()
+	defer s.reportSaving()()
 	over := make(chan error, 1)
 	go func() { over <- s.in.shutdown(context.Background()) }()
 	select {

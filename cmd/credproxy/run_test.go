@@ -195,6 +195,7 @@ func TestAdminCommands(t *testing.T) {
 	}
 	wants("unpin b2", "OK")
 	wants("evict b2 b0", "evicted: 2")
+	wants("slowlog", "no command has waited long")
 	wantValue(t, c, "wa:auth:b0:creds", "value")
 
 	var sessions []map[string]any
@@ -210,6 +211,47 @@ func TestAdminCommands(t *testing.T) {
 		if _, there := stats[name]; !there {
 			t.Errorf("STATS has no %s", name)
 		}
+	}
+}
+
+// slowlog shows what waited, and --json and --reset do what they say.
+func TestSlowLogCommand(t *testing.T) {
+	config := strings.Replace(runConfig(testenv.Redis(t).Addr(), ""), `format = "json"`, `format = "json"
+ slow = "1us"`, 1)
+	p := startConfigured(t, config, testenv.DSN(t))
+	c := client(t, p.addr)
+	set(t, c, "wa:auth:b1:creds", "value")
+	ask := func(args ...string) string {
+		t.Helper()
+		out, stderr, code := credproxy(t, nil, append([]string{"slowlog", "--addr", p.addr}, args...)...)
+		if code != exitOK {
+			t.Errorf("slowlog %v: exit %d: %s", args, code, stderr)
+		}
+		return out
+	}
+	for range 2 {
+		if err := c.Do(t.Context(), "CREDPROXY", "EVICT", "b1").Err(); err != nil {
+			t.Fatal(err)
+		}
+		wantValue(t, c, "wa:auth:b1:creds", "value")
+	}
+	lines := strings.Split(strings.TrimSpace(ask("--count", "2")), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[0], "MOSTLY FOR") || !strings.Contains(lines[1], "baileys/b1") || !strings.Contains(strings.ToUpper(lines[1]), "GET") {
+		t.Errorf("slowlog prints %q", lines)
+	}
+	var list []struct {
+		Session string `json:"session"`
+		Took    int64  `json:"took_us"`
+	}
+	if err := json.Unmarshal([]byte(ask("--json")), &list); err != nil || len(list) < 2 || list[0].Session != "baileys/b1" || list[0].Took == 0 {
+		t.Errorf("slowlog --json: %v, %+v", err, list)
+	}
+	ask("--reset")
+	if out := ask(); out != "no command has waited long\n" {
+		t.Errorf("after --reset: %q", out)
+	}
+	if _, stderr, code := credproxy(t, nil, "slowlog", "--count", "0"); code != exitUsage {
+		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -117,7 +118,7 @@ func (s *screen) say(text string) { fmt.Fprintln(s.p.out, text) }
 
 func (s *screen) lines() []string {
 	b := s.bots
-	return []string{
+	return append([]string{
 		fmt.Sprintf("credproxy dev, up %v                                   Ctrl-C ends it", time.Since(s.began).Round(time.Second)),
 		"",
 		"  memory    " + s.bar(30),
@@ -136,9 +137,11 @@ func (s *screen) lines() []string {
 		"  postgres  " + s.p.postgres.DSN(),
 		"  log       " + s.p.log.Name(),
 		"",
-		s.note(),
-	}
+	}, strings.Split(cmp.Or(s.note(), small), "\n")...)
 }
+
+// small explains what the dashboard warns of.
+const small = "  The budget is too small on purpose, so that sessions leave and come back\n  while one watches: the dashboard calls that thrashing."
 
 // bar draws the used memory in its budget, with a mark where eviction starts.
 func (s *screen) bar(width int) string {

@@ -24,7 +24,7 @@ func signCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			store, err := restore.Open(c.Context, storeConfig(cfg.Restore, newLogger(c, cfg.Log)))
+			store, err := restore.Open(c.Context, storeConfig(cfg.Restore, newLogger(c.App.ErrWriter, cfg.Log)))
 			if err != nil {
 				return err
 			}

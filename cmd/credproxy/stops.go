@@ -83,22 +83,35 @@ func (h *helper) stop() {
 	}
 }
 
-// savingEvery is how often a drain says how far it is.
-const savingEvery = time.Second
+const (
+	// savingEvery is how often a drain says how far it is, savingFrames how often its bar is drawn on a terminal.
+	savingEvery  = time.Second
+	savingFrames = 200 * time.Millisecond
+)
 
-// reportSaving says how far the saving is until it is stopped.
-func (s *service) reportSaving() *helper {
+// reportSaving shows how far the saving is until stop: in lines, or by a bar where the log is on a terminal.
+func (s *service) reportSaving() (stop func()) {
 	all := s.in.server.Unsaved()
+	left := func() (int64, bool) {
+		n := s.in.server.Unsaved()
+		all = max(all, n) // commands under way may have added some
+		return n, n > 0
+	}
+	if s.screen.raise("saving") {
+		shown := repeat(savingFrames, func(context.Context) {
+			if n, some := left(); some {
+				s.screen.set(all-n, all)
+			}
+		})
+		return func() { shown.stop(); s.screen.drop() }
+	}
 	return repeat(savingEvery, func(context.Context) {
-		left := s.in.server.Unsaved()
-		if left == 0 {
-			return
+		if n, some := left(); some {
+			text := fmt.Sprintf("saving: %s of %s keys left", grouped(n), grouped(all))
+			s.log.Info(text)
+			s.tell(sdnotify.Status(text))
 		}
-		all = max(all, left) // commands under way may have added some
-		text := fmt.Sprintf("saving: %s of %s keys left", grouped(left), grouped(all))
-		s.log.Info(text)
-		s.tell(sdnotify.Status(text))
-	})
+	}).stop
 }
 
 // grouped writes a number with commas: 4,210.

@@ -31,6 +31,22 @@ func asRecord(reply any) (record, error) {
 	return rec, nil
 }
 
+// asRecords reads an array of such arrays.
+func asRecords(reply any) ([]record, error) {
+	rows, ok := reply.([]any)
+	if !ok {
+		return nil, fmt.Errorf("read reply: the proxy answered with %T, not with a list", reply)
+	}
+	records := make([]record, len(rows))
+	for i, row := range rows {
+		var err error
+		if records[i], err = asRecord(row); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
 // MarshalJSON writes an object that keeps the order.
 func (r record) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
