@@ -67,10 +67,13 @@ func (st Stats) hitRatio() float64 {
 	return 100 * hits / (hits + misses)
 }
 
-// percent writes a share, "-" for none.
+// percent writes a share, "-" for none. It calls nothing 100 % of which a little is missing.
 func percent(p float64) string {
 	if math.IsNaN(p) {
 		return "-"
+	}
+	if p < 100 {
+		p = min(p, 99.9)
 	}
 	return strconv.FormatFloat(p, 'f', 1, 64) + " %"
 }

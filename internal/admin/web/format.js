@@ -44,4 +44,5 @@ export function clock(ms, seconds = true) {
   return `${pad(d.getHours())}:${pad(d.getMinutes())}${seconds ? `:${pad(d.getSeconds())}` : ""}`;
 }
 
-export const percent = (n) => (n >= 99.95 || n === 0 ? `${Math.round(n)} %` : `${n.toFixed(1)} %`);
+// percent calls nothing 100 % of which a little is missing.
+export const percent = (n) => (n >= 100 || n === 0 ? `${Math.round(n)} %` : `${Math.min(n, 99.9).toFixed(1)} %`);
