@@ -20,7 +20,8 @@ import (
 //	    is the old one, after it the new one; between Suspend and HandOver it is nobody.
 //	H2  What the new process reads at its start (entries, marks, heat, Postgres) is read while nobody changes it: no command is in
 //	    flight, no flight is under way, everything is saved, and the old process's lease is released.
-//	H3  Until HandOver nothing is final: GoOn goes on with every client as it was. The caller must know that the new process is dead.
+//	H3  Until HandOver nothing is final: GoOn goes on with every client as it was. The caller must know that the new process is dead, and that
+//	    it had not begun to serve.
 //	H4  A client is handed over between two commands: its replies are in the socket, what it has sent since is there too, or in
 //	    Unread. Whose connection has state in this process or in Redis (a transaction, a subscription, tracking) is disconnected.
 //	H5  The state of a TLS connection cannot be given away. The old process keeps such a connection, as a pipe to the new one, and ends

@@ -25,13 +25,22 @@ var everyStep = flag.Bool("every-step", false, "TestHandoverCutOff ends a proces
 // endAt names the file that names the step of a handover at which the process that comes to it is killed.
 const endAt = "CREDPROXY_TEST_END_AT"
 
+// lateSuffix ends the name of a file beside that one. While it is there, a new process goes on from "new: commit" when the old one is dead.
+const lateSuffix = ".late"
+
 // watchSteps makes this process, which runs as the program, end at the step that a test has chosen.
 func watchSteps() {
 	file := os.Getenv(endAt)
 	if file == "" {
 		return
 	}
+	parent := os.Getppid()
 	atStep = func(name string) {
+		if _, err := os.Stat(file + lateSuffix); err == nil && name == "new: commit" {
+			for os.Getppid() == parent { // it is about to be killed
+				time.Sleep(time.Millisecond)
+			}
+		}
 		if text, err := os.ReadFile(file); err != nil || string(text) != name {
 			return
 		}
@@ -58,6 +67,18 @@ func (d doom) choose(step string) {
 		d.t.Fatal(err)
 	}
 	if err := os.Rename(d.file+".new", d.file); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// late says whether a new process that is told to begin waits for the old one's death.
+func (d doom) late(on bool) {
+	d.t.Helper()
+	err := os.Remove(d.file + lateSuffix)
+	if on {
+		err = os.WriteFile(d.file+lateSuffix, nil, 0o600)
+	}
+	if err != nil && !os.IsNotExist(err) {
 		d.t.Fatal(err)
 	}
 }
@@ -114,12 +135,12 @@ func TestHandoverToAProcessThatIsKilled(t *testing.T) {
 
 // cuts are ends of one of the two processes. serves says that the new one serves afterwards; else nobody does, until the next start.
 var cuts = []struct {
-	step   string
-	serves bool
+	step         string
+	serves, late bool
 }{
-	{"old: started", false}, {"old: ready", false}, {"old: held", false}, {"old: lock released", false}, {"old: go", false},
-	{"old: recovered", false}, {"old: commit", true}, {"old: client", true}, {"old: end", true},
-	{"new: begun", false}, {"new: client", false}, {"new: end", false},
+	{step: "old: started"}, {step: "old: ready"}, {step: "old: held"}, {step: "old: lock released"}, {step: "old: go"}, {step: "old: recovered"},
+	{step: "old: commit", serves: true}, {step: "old: commit", serves: true, late: true}, {step: "old: client", serves: true}, {step: "old: end", serves: true},
+	{step: "new: begun"}, {step: "new: client"}, {step: "new: end"},
 }
 
 // Whichever process is killed at whichever step: what was acknowledged is there, and what was deleted stays away. Two processes never
@@ -146,7 +167,8 @@ func TestHandoverCutOff(t *testing.T) {
 		all.Go(func() { s.run(ctx) })
 	}
 	for _, cut := range chosen {
-		t.Log("killed at", cut.step)
+		t.Log("killed at", cut.step, cut.late)
+		doom.late(cut.late)
 		taken := p.takenOver()
 		doom.choose(cut.step)
 		p.signal(syscall.SIGUSR2)

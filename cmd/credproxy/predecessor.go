@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -102,7 +103,9 @@ func (p *predecessor) recovered(ctx context.Context, server *proxy.Server) error
 	p.will.Waiting = l.Waiting
 	atStep("new: commit")
 	if l.Confirms {
-		if err := p.link.Send(letter{Step: stepBegun}, nil); err != nil {
+		err := p.link.Send(letter{Step: stepBegun}, nil)
+		// One that has died does not hear it, and does not serve either. It never closes its end of the link before it has killed this process.
+		if err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 			return fmt.Errorf("take over: %w", err)
 		}
 	}

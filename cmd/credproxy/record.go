@@ -61,8 +61,14 @@ func (r *remote) record(ctx context.Context, to recordLimits) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, to.duration)
 	defer cancel()
-	rec := &recordFile{remote: r, out: file, most: to.bytes, timeout: to.timeout}
+	rec := &recordFile{remote: r, out: file, most: to.bytes, timeout: to.timeout, duration: to.duration}
+	if terminal(r.log) { // an hour of lines would be too many
+		rec.shown = newProgress(r.log, "recording, second")
+	}
 	err = rec.run(ctx)
+	if rec.shown != nil {
+		rec.shown.end()
+	}
 	if cerr := file.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("write trace: %w", cerr)
 	}
@@ -83,6 +89,9 @@ type recordFile struct {
 	timeout time.Duration
 	written int64
 	dropped int64
+
+	duration time.Duration
+	shown    *progress // nil: nobody looks
 }
 
 // run records until ctx ends, which is how a recording is meant to end, or until the file is full. The proxy is told to stop in
@@ -101,9 +110,12 @@ func (f *recordFile) run(ctx context.Context) (err error) {
 	}()
 	tick := time.NewTicker(recordPoll)
 	defer tick.Stop()
-	for f.written < f.most {
+	for begun := time.Now(); f.written < f.most; {
 		select {
 		case <-tick.C:
+			if f.shown != nil {
+				f.shown.set(int64(time.Since(begun).Seconds()), int64(f.duration.Seconds()))
+			}
 		case <-ctx.Done():
 			return f.drain()
 		}

@@ -77,6 +77,20 @@ func TestRecordAndSimulate(t *testing.T) {
 	}
 }
 
+// On a terminal a bar shows how much of the time is over.
+func TestRecordOnATerminal(t *testing.T) {
+	p := startProxy(t, testenv.Redis(t), testenv.DSN(t))
+	s := onTerminal(t, program(t, nil, "record", "--addr", p.addr, "--out", filepath.Join(t.TempDir(), "trace"), "--for", "10m"), 100, 24)
+	s.wait(t, "recording, second  ░░░", " of 600, 0 %")
+	s.press(t, "\x03")
+	if code := s.exit(t); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+	if screen := s.wait(t, "file"); strings.Contains(screen, "░") {
+		t.Errorf("something is left of the bar:\n%s", screen)
+	}
+}
+
 func TestSimulateUsage(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	noTrace := writeFile(t, "not a trace, but a text of some length")
