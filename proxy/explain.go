@@ -139,7 +139,7 @@ func (f *facts) stands() string {
 	case evicted:
 		return f.gone()
 	case unknown:
-		return "unknown: nothing has touched it in this run of Redis, the next command on it looks in Postgres" + f.unanswered()
+		return "unknown: nothing has touched it in this run of Redis, or a restore has failed; the next command on it looks in Postgres" + f.unanswered()
 	case loading:
 		return "loading: it is being restored from Postgres, commands on it wait" + f.unanswered()
 	case evicting:

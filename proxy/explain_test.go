@@ -59,7 +59,7 @@ func TestExplanations(t *testing.T) {
 				"Postgres does not answer: a command on it waits up to 30s, then gets TRYAGAIN"},
 		{at(func(f *facts) { f.state = evicted }),
 			"evicted by an earlier process: its keys are in Postgres, the next command on it or CREDPROXY RESTORE brings it back"},
-		{at(func(f *facts) { f.state = unknown }), "unknown: nothing has touched it in this run of Redis, the next command on it looks in Postgres"},
+		{at(func(f *facts) { f.state = unknown }), "unknown: nothing has touched it in this run of Redis, or a restore has failed; the next command on it looks in Postgres"},
 		{at(func(f *facts) { f.state = loading }), "loading: it is being restored from Postgres, commands on it wait"},
 		{at(func(f *facts) { f.state = evicting }), "evicting: it is being taken out of Redis, which takes milliseconds"},
 	} {

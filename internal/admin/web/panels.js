@@ -72,7 +72,7 @@ function showFindings(known) {
 
 const states = [
   ["In Redis", "sessions_resident", "blue"], ["Only in Postgres", "sessions_evicted", "violet"],
-  ["Being restored", "sessions_loading", "teal"], ["Not looked at in this run of Redis", "sessions_unknown", "grey"],
+  ["Being restored", "sessions_loading", "teal"], ["Looked up when next used", "sessions_unknown", "grey"],
 ];
 
 function showStates(s) {

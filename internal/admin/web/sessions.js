@@ -4,7 +4,7 @@ import { byId, el } from "./dom.js";
 import { ago, bytes, count } from "./format.js";
 import { act, mayAct } from "./actions.js";
 
-const words = { resident: ["good", "in Redis"], evicted: ["b-violet", "in Postgres"], loading: ["warn", "being restored"], evicting: ["warn", "being evicted"], unknown: ["", "not looked at"] };
+const words = { resident: ["good", "in Redis"], evicted: ["b-violet", "in Postgres"], loading: ["warn", "being restored"], evicting: ["warn", "being evicted"], unknown: ["", "looked up next"] };
 
 // Orders stand in the order in which clicks on a heading go through them.
 const columns = [
