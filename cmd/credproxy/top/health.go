@@ -36,7 +36,7 @@ func (m *Model) findings() []finding {
 	add(!away && !saving, bad, "Saving has failed for "+st.millis("not_saving_ms")+": what is unsaved stays in Redis and is not evicted."+m.waiting())
 	add(!away && !enforcing, bad, "The lock on the memory policy is not held: this proxy evicts nothing until it has the lock.")
 	add(st.n("memory_full") != 0, bad, "Memory is over the threshold and no session may be evicted: Redis will refuse writes when it is full.")
-	add(st.n("thrashing") != 0, warn, "Thrashing: the same sessions leave Redis and come back at once."+st.advice())
+	add(st.n("thrashing") != 0, warn, "Thrashing: evicted sessions come back at once. "+st.advice())
 	add(st.n("paused") != 0, warn, "Eviction is paused by an operator: memory can grow past the threshold. P lets it go on.")
 	add(st.n("adoption_pending") != 0, warn, fmt.Sprintf("Sessions from before the proxy are being adopted, and not evicted meanwhile: %s of about %s keys looked at.",
 		st.count("adoption_keys"), st.count("adoption_keys_total")))

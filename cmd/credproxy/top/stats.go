@@ -56,9 +56,9 @@ func (st Stats) lasting(name string) string {
 // advice is what would end thrashing.
 func (st Stats) advice() string {
 	if st.n("advised_max_bytes") == 0 {
-		return " A larger max for their keyspace would let them stay."
+		return "Raise their keyspace's max."
 	}
-	return " With memory.max at " + st.size("advised_max_bytes") + " most would have stayed."
+	return "memory.max " + st.size("advised_max_bytes") + " would do."
 }
 
 // hitRatio is how many of the commands on sessions found theirs in Redis, in percent; NaN when there were none.

@@ -269,24 +269,27 @@ func TestCursorFollows(t *testing.T) {
 
 func TestHealthInWords(t *testing.T) {
 	for want, pairs := range map[string][]string{
-		"Redis is away (for 12s): commands are answered with an error":                              {"redis_away_ms", "12000"},
-		"Postgres is away: nothing can be evicted":                                                  {"not_saving_ms", "12000", "enforcing", "0"},
-		"Postgres is away (for 7s): nothing can be":                                                 {"postgres_away_ms", "7000"},
-		"Thrashing: the same sessions leave Redis and come back at once. With memory.max at 1.5 GB": {"thrashing", "1", "advised_max_bytes", "1610612736"},
-		"come back at once. A larger max for the":                                                   {"thrashing", "1"},
-		"341 keys wait to be saved":                                                                 {"not_saving_ms", "12000", "enforcing", "0"},
-		"Saving has failed for 12s":                                                                 {"not_saving_ms", "12000"},
-		"The lock on the memory policy":                                                             {"enforcing", "0"},
-		"Redis will refuse writes":                                                                  {"memory_full", "1"},
-		"Eviction is paused":                                                                        {"paused", "1"},
-		"1,200 of about 5,000 keys looked at":                                                       {"adoption_pending", "1", "adoption_keys", "1200", "adoption_keys_total", "5000"},
-		"shutting down":                                                                             {"closing", "1"},
-		"No more clients":                                                                           {"clients", "10000"},
+		"Redis is away (for 12s): commands are answered with an error":               {"redis_away_ms", "12000"},
+		"Postgres is away: nothing can be evicted":                                   {"not_saving_ms", "12000", "enforcing", "0"},
+		"Postgres is away (for 7s): nothing can be":                                  {"postgres_away_ms", "7000"},
+		"Thrashing: evicted sessions come back at once. memory.max 1.5 GB would do.": {"thrashing", "1", "advised_max_bytes", "1610612736"},
+		"Thrashing: evicted sessions come back at once. Raise their keyspace's max.": {"thrashing", "1"},
+		"341 keys wait to be saved":                                                  {"not_saving_ms", "12000", "enforcing", "0"},
+		"Saving has failed for 12s":                                                  {"not_saving_ms", "12000"},
+		"The lock on the memory policy":                                              {"enforcing", "0"},
+		"Redis will refuse writes":                                                   {"memory_full", "1"},
+		"Eviction is paused":                                                         {"paused", "1"},
+		"1,200 of about 5,000 keys looked at":                                        {"adoption_pending", "1", "adoption_keys", "1200", "adoption_keys_total", "5000"},
+		"shutting down":                                                              {"closing", "1"},
+		"No more clients":                                                            {"clients", "10000"},
 	} {
 		m := model(t, 200, 50)
 		m.Update(Polled{Stats: someStats().with(pairs...), Query: m.Query(), At: noon})
 		wantOnScreen(t, m, want)
 	}
+	small := model(t, 80, 24) // what to do about it must not be cut off there
+	small.Update(Polled{Stats: someStats().with("thrashing", "1", "advised_max_bytes", "107374182400"), Query: small.Query(), At: noon})
+	wantOnScreen(t, small, "memory.max 100.0 GB would do.")
 	m := model(t, 200, 50)
 	m.Update(Polled{Err: errors.New("dial tcp: connection refused"), At: noon.Add(-90 * time.Second)})
 	m.Update(Polled{Err: errors.New("dial tcp: connection refused"), At: noon.Add(-89 * time.Second)})
