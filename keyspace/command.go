@@ -81,6 +81,11 @@ var (
 // Has reports whether any of the flags is set.
 func (c *Command) Has(f Flags) bool { return c.Flags&f != 0 }
 
+// OnlyReads reports whether the command names keys and leaves everything as it is, so that running it twice does no harm.
+func (c *Command) OnlyReads() bool {
+	return !c.Movable && !c.Has(Writing|Script|NoKeys|Connection|Admin|PubSub|Tx|Flush|Listing)
+}
+
 // ArityOK reports whether Redis takes that many arguments, the name counted.
 func (c *Command) ArityOK(n int) bool {
 	if c.Arity < 0 {

@@ -30,7 +30,7 @@ func (c *client) takeSeat() {
 
 // mayRide reports whether the client has no state that only its goroutine knows how to treat.
 func (c *client) mayRide() bool {
-	return c.authed && !c.quit && c.own == nil && c.tx == nil && !c.watching && !c.tracking && !c.monitor && !c.muted && c.skip == 0 &&
+	return c.authed && !c.quit && c.own == nil && c.tx == nil && !c.watching && !c.tracking && !c.monitor && !c.muted && c.skip == 0 && c.bulky == 0 &&
 		!c.s.rules.Load().through && !c.s.closing.Load() && c.marksTravel()
 }
 
@@ -113,7 +113,7 @@ func (c *client) express(raw []byte) bool {
 	if c.last.Load() != cmd {
 		c.last.Store(cmd)
 	}
-	c.g.entries = append(c.g.entries, entry{cmd: cmd, raw: raw, touches: [2]int{first, len(c.g.touches)}})
+	c.g.entries = append(c.g.entries, entry{cmd: cmd, raw: raw, reads: cmd.OnlyReads(), touches: [2]int{first, len(c.g.touches)}})
 	c.beginWrites(&c.g.entries[len(c.g.entries)-1])
 	c.g.size += len(raw)
 	return true
@@ -208,7 +208,7 @@ func (g *group) addTouch() *touch {
 // isOdd reports whether a group's outcome asks for more than to pass the replies on: a lost connection, an error that concerns the
 // proxy, or more bytes than are copied twice.
 func (c *client) isOdd() bool {
-	if c.call.Err() != nil || c.call.Size() >= flushReplies {
+	if c.call.Err() != nil || c.call.Dropped() >= 0 || c.call.Size() >= flushReplies {
 		return true
 	}
 	if !c.call.Failed() {

@@ -19,6 +19,7 @@ type group struct {
 	removals int // touches whose key must be removed from Postgres first
 	marks    int // that were sent
 	size     int // bytes of the requests
+	changes  int // replies up to that of the last command that may have changed something
 	req      []byte
 	tally    tally // of a lane
 	tight    bool  // in a lane: memory may be full before the group is over
@@ -32,6 +33,7 @@ type entry struct {
 	cmd     *keyspace.Command // nil for one that nobody knows
 	raw     []byte
 	large   int64  // bytes of the command if raw is only its beginning
+	reads   bool   // the command changes nothing and can be sent again
 	local   []byte // the reply, if the command does not go upstream
 	touches [2]int // range in group.touches
 	marks   int    // how many marks were sent before it
@@ -64,7 +66,7 @@ func (c *client) forward(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	if cmd != nil && cmd.Has(keyspace.DenyOOM) {
 		c.makeRoom(int64(len(raw)), len(args))
 	}
-	e := entry{cmd: cmd, raw: raw}
+	e := entry{cmd: cmd, raw: raw, reads: cmd != nil && cmd.OnlyReads()}
 	if !c.admit(&e, args) {
 		c.leaveRoom()
 		return
@@ -181,7 +183,7 @@ func (c *client) refuseRemovals(err error) {
 // request builds what is sent; marks stand in front of the command that needs them. n is how many replies will come.
 func (c *client) request() (req []byte, n int, err error) {
 	c.call.Reset() // if nothing is sent, nothing was answered
-	req = c.g.req[:0]
+	req, c.g.changes = c.g.req[:0], 0
 	direct := c.marksTravel()
 	for i := range c.g.entries {
 		e := &c.g.entries[i]
@@ -204,7 +206,11 @@ func (c *client) request() (req []byte, n int, err error) {
 			c.g.marks++
 			n++
 		}
-		if n++; len(c.g.entries) == 1 && len(req) == 0 {
+		n++
+		if !e.reads {
+			c.g.changes = n
+		}
+		if len(c.g.entries) == 1 && len(req) == 0 {
 			return e.raw, n, nil // it may be large
 		}
 		req = append(req, e.raw...)
@@ -215,9 +221,14 @@ func (c *client) request() (req []byte, n int, err error) {
 
 // send sends the group over a connection whose replies belong to calls.
 func (c *client) send() {
+	if c.bulky > 0 && c.own == nil && c.g.onlyReads() {
+		c.read(c.g.entries)
+		return
+	}
 	req, n, err := c.request()
 	if err == nil && n > 0 {
 		c.writeBarrier("mark-unsent", "write-unsent")
+		c.boundReplies()
 		err = c.g.conn.Send(c.call, n, req)
 		if err == nil {
 			err = c.afterLoss(c.call.Wait(), n, req)
@@ -236,13 +247,17 @@ func (c *client) send() {
 func (c *client) expect(bytes, n int) {
 	fit := maxGroupReplies / max(bytes/max(n, 1), 1)
 	c.more = max(1, min(fit, 2*(firstGroup+c.more), maxGroup)) - firstGroup
+	if c.call.Largest() >= bulkyReply {
+		c.bulky = bulkyReads
+	}
 }
 
 // distribute gives every entry its reply, and the sessions their books. Every entry is finished before the first reply that
 // waits for a save: a removal in the same group would hold the save up.
 func (c *client) distribute(err error) {
 	at := 0
-	got := len(c.call.Ends)
+	got := c.kept()
+	again := len(c.g.entries) // from there on the replies were too large to be kept
 	var lost []byte
 	if err != nil {
 		lost = errorReply(nil, textUnavailable(err))
@@ -253,6 +268,10 @@ func (c *client) distribute(err error) {
 		if e.local != nil {
 			c.finish(e, e.local, seqs)
 			continue
+		}
+		if e.reads && at >= got && c.call.Dropped() >= 0 && err == nil {
+			again = i
+			break
 		}
 		marks := at
 		at += e.marks
@@ -273,10 +292,11 @@ func (c *client) distribute(err error) {
 		c.finish(e, reply, seqs)
 		e.local = reply
 	}
-	for i := range c.g.entries {
+	for i := range c.g.entries[:again] {
 		e := &c.g.entries[i]
 		c.emit(c.saved(e, e.local, seqs))
 	}
+	c.readAgain(c.g.entries[again:])
 }
 
 // afterError looks at errors that concern the proxy: a Redis without memory is given some, and the command, which was refused

@@ -280,6 +280,7 @@ func (st *seat) fly() {
 	req, n, err := c.request()
 	if err == nil {
 		c.writeBarrier("mark-unsent", "write-unsent")
+		c.boundReplies()
 		err = st.line.Queue(c.call, n, req, st.land)
 	}
 	if err != nil { // nothing was sent: the group fails as it would with the goroutine

@@ -18,6 +18,11 @@ type Call struct {
 
 	large    []largeReply
 	failed   bool   // a reply is an error
+	next     bound  // of the next request
+	bound    bound  // of this one
+	dropped  int    // index of the first reply that was not kept, -1 if all were
+	stream   Stream // gets a reply that is too large to be kept
+	streamed int    // bytes that it has got
 	want     int    // replies still to come; with a sentinel: unused
 	sentinel []byte // relay every frame to the connection's push handler until this text comes back
 	err      error
@@ -31,11 +36,50 @@ type largeReply struct {
 	frame []byte
 }
 
+// bound says which replies need not be kept: those from index from on that do not fit into room bytes with all before them.
+type bound struct{ from, room int }
+
+// Stream gets the bytes of one reply as they come. It runs on the reader's goroutine of a private connection, so while it waits Redis
+// waits, too. An error ends the connection.
+type Stream func(part []byte) error
+
+// Bound is for the next request only: its replies from index from on are not kept once all of them have more than room bytes. See Dropped.
+func (c *Call) Bound(from, room int) { c.next = bound{from, room} }
+
+// Dropped returns the index of the first reply that was not kept, as it was beyond the bound; those behind it were not kept either. It is
+// -1 if all replies are here.
+func (c *Call) Dropped() int { return c.dropped }
+
+// Streamed returns how many bytes of the reply have gone to the call's stream; 0: Replies has it.
+func (c *Call) Streamed() int { return c.streamed }
+
+// drops reports whether the reply that comes next, of at least n bytes, is not kept.
+func (c *Call) drops(n int) bool {
+	return c.dropped >= 0 || c.bound.room > 0 && len(c.Ends) >= c.bound.from && c.Size()+n > c.bound.room
+}
+
+// drop counts a reply that is not kept.
+func (c *Call) drop() {
+	if c.dropped < 0 {
+		c.dropped = len(c.Ends)
+	}
+	c.Ends = append(c.Ends, len(c.Replies))
+}
+
 // Size is how many bytes all replies have.
 func (c *Call) Size() int {
 	n := len(c.Replies)
 	for _, l := range c.large {
 		n += len(l.frame)
+	}
+	return n
+}
+
+// Largest is the size of the largest reply that Replies does not hold, in bytes; 0 if there is none.
+func (c *Call) Largest() int {
+	n := 0
+	for _, l := range c.large {
+		n = max(n, len(l.frame))
 	}
 	return n
 }
@@ -50,10 +94,11 @@ func (c *Call) Whole() bool { return len(c.large) == 0 }
 func (c *Call) Reset() {
 	clear(c.large)
 	c.Replies, c.Ends, c.large, c.failed = c.Replies[:0], c.Ends[:0], c.large[:0], false
+	c.dropped, c.streamed = -1, 0
 }
 
 // NewCall returns an empty call.
-func NewCall() *Call { return &Call{done: make(chan struct{}, 1)} }
+func NewCall() *Call { return &Call{done: make(chan struct{}, 1), dropped: -1} }
 
 // Reply returns the raw bytes of reply i.
 func (c *Call) Reply(i int) []byte {
@@ -89,7 +134,8 @@ func (c *Call) reset(want int) {
 		c.Replies = nil
 	}
 	c.Reset()
-	c.want, c.sentinel, c.err, c.Hold, c.then = want, nil, nil, nil, nil
+	c.want, c.sentinel, c.err, c.Hold, c.then, c.stream = want, nil, nil, nil, nil, nil
+	c.bound, c.next = c.next, bound{}
 }
 
 // Fail makes the call one that was never sent, because of err.

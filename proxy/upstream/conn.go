@@ -98,6 +98,13 @@ func (c *Conn) Send(call *Call, n int, req []byte) error {
 	return c.enqueue(call, req)
 }
 
+// SendStreaming is Send for one command whose reply goes to stream if it is not in one piece. Only for private connections.
+func (c *Conn) SendStreaming(call *Call, req []byte, stream Stream) error {
+	call.reset(1)
+	call.stream = stream
+	return c.enqueue(call, req)
+}
+
 // SendUntil queues a request followed by PING sentinel; every frame up to the answer of that PING goes to the push
 // handler. It is how commands with an unknown number of replies (UNSUBSCRIBE) are waited for.
 func (c *Conn) SendUntil(call *Call, sentinel string, req []byte) error {

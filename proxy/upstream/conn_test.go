@@ -262,3 +262,87 @@ func TestCloseEndsWaitingCalls(t *testing.T) {
 		t.Error("a connection after the end")
 	}
 }
+
+// Replies beyond the bound are not kept, from the index on from which that is allowed; those of others on the same connection are.
+func TestRepliesBeyondTheBound(t *testing.T) {
+	u := newUpstream(t, testenv.Redis(t).Addr())
+	conn, err := u.Shared(t.Context(), two)
+	must(t, err)
+	large := strings.Repeat("0123456789", 30_000)
+	echo := func(texts ...string) (req []byte) {
+		for _, text := range texts {
+			req = resp.AppendCommand(req, "ECHO", text)
+		}
+		return req
+	}
+	for name, c := range map[string]struct {
+		texts      []string
+		from, room int
+		kept       int
+	}{
+		"no bound":                    {[]string{"a", large, large, "b"}, 0, 0, 4},
+		"all fit":                     {[]string{"a", large, large, "b"}, 0, 1 << 20, 4},
+		"the third does not":          {[]string{"a", large, large, "b"}, 0, 400_000, 2},
+		"one alone does not":          {[]string{large, "a"}, 0, 1000, 0},
+		"small ones do not":           {[]string{"a", "b", strings.Repeat("c", 100), "d"}, 0, 50, 2},
+		"from the fourth on":          {[]string{large, large, large, large}, 3, 1000, 3},
+		"from the one that is behind": {[]string{large, large}, 2, 1000, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			call, other := upstream.NewCall(), upstream.NewCall()
+			call.Bound(c.from, c.room)
+			must(t, conn.Send(call, len(c.texts), echo(c.texts...)))
+			must(t, conn.Send(other, 2, echo(large, "behind")))
+			must(t, call.Wait())
+			must(t, other.Wait())
+			want := c.kept
+			if want == len(c.texts) {
+				want = -1
+			}
+			if call.Dropped() != want || len(call.Ends) != len(c.texts) {
+				t.Errorf("dropped from %d on, %d replies", call.Dropped(), len(call.Ends))
+			}
+			for i := range c.kept {
+				if string(call.Reply(i)) != string(resp.AppendBulkString(nil, c.texts[i])) {
+					t.Errorf("reply %d: %.40q", i, call.Reply(i))
+				}
+			}
+			if other.Dropped() >= 0 || string(other.Reply(0)) != string(resp.AppendBulkString(nil, large)) || string(other.Reply(1)) != "$6\r\nbehind\r\n" {
+				t.Errorf("the other's: dropped from %d on, %.40q", other.Dropped(), other.Reply(1))
+			}
+		})
+	}
+}
+
+// A large reply goes to the stream in parts, a small one is kept; a stream that takes no more ends the connection.
+func TestStreamedReplies(t *testing.T) {
+	u := newUpstream(t, testenv.Redis(t).Addr())
+	conn, err := u.Private(t.Context(), two)
+	must(t, err)
+	call := upstream.NewCall()
+	large := strings.Repeat("0123456789", 100_000)
+	for _, text := range []string{"small", large, "small", large} {
+		var got []byte
+		must(t, conn.SendStreaming(call, resp.AppendCommand(nil, "ECHO", text), func(part []byte) error {
+			got = append(got, part...)
+			return nil
+		}))
+		must(t, call.Wait())
+		if call.Streamed() != len(got) || call.Streamed() > 0 != (text == large) {
+			t.Errorf("%d bytes streamed, %d have come", call.Streamed(), len(got))
+		}
+		if text == "small" {
+			got = call.Reply(0)
+		}
+		if string(got) != string(resp.AppendBulkString(nil, text)) {
+			t.Errorf("%d bytes: %.40q", len(got), got)
+		}
+	}
+	must(t, conn.SendStreaming(call, resp.AppendCommand(nil, "ECHO", large), func([]byte) error { return io.ErrShortWrite }))
+	if err := call.Wait(); !errors.Is(err, upstream.ErrLost) || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("a stream that fails: %v", err)
+	}
+	if conn.Err() == nil {
+		t.Error("the connection lives on")
+	}
+}

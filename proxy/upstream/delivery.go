@@ -16,6 +16,7 @@ type delivery struct {
 	conn    *Conn
 	framer  resp.Framer
 	partial []byte // the start of a frame that is not for a call's buffer directly
+	passing bool   // the frame is not kept: it goes to its call's stream, or nowhere
 }
 
 // take hands over the frames in b; an incomplete one is kept for the next read.
@@ -30,8 +31,14 @@ func (d *delivery) take(b []byte) error {
 			return fmt.Errorf("frame reply from Redis: %w", err)
 		}
 		if !done {
-			d.partial = append(slices.Grow(d.partial, n+d.framer.Missing()), b[:n]...)
-			return nil
+			return d.keep(b[:n])
+		}
+		if d.passing {
+			if err := d.passed(b[:n]); err != nil {
+				return err
+			}
+			b = b[n:]
+			continue
 		}
 		frame := b[:n]
 		if len(d.partial) > 0 {
@@ -60,7 +67,7 @@ func (d *delivery) run(b []byte) int {
 	n, start := 0, len(call.Replies)
 	for len(call.Ends) < call.want {
 		size := resp.Whole(b[n:])
-		if size == 0 {
+		if size == 0 || call.drops(n+size) {
 			break
 		}
 		call.failed = call.failed || b[n] == '-'
@@ -73,6 +80,46 @@ func (d *delivery) run(b []byte) int {
 		call.finish(nil)
 	}
 	return n
+}
+
+// keep takes the beginning, or the middle, of a frame.
+func (d *delivery) keep(part []byte) error {
+	call, _, relay := d.conn.front()
+	plain := call != nil && !relay && call.sentinel == nil && d.framer.Kind() != '>'
+	if !d.passing && plain && (call.stream != nil || call.drops(len(d.partial)+len(part)+d.framer.Missing())) {
+		d.passing = true
+		part = append(d.partial, part...)
+		d.partial = nil
+	}
+	if d.passing {
+		return call.pass(part)
+	}
+	d.partial = append(slices.Grow(d.partial, len(part)+d.framer.Missing()), part...)
+	return nil
+}
+
+// pass hands a part of a reply that is not kept to whoever wants it.
+func (c *Call) pass(part []byte) error {
+	if c.stream == nil {
+		return nil
+	}
+	c.streamed += len(part)
+	if err := c.stream(part); err != nil {
+		return fmt.Errorf("pass on a reply from Redis: %w", err)
+	}
+	return nil
+}
+
+// passed ends a frame that is not kept.
+func (d *delivery) passed(part []byte) error {
+	d.passing = false
+	call, _, _ := d.conn.front()
+	if err := call.pass(part); err != nil {
+		return err
+	}
+	call.drop()
+	d.end(call)
+	return nil
 }
 
 func (d *delivery) release() {
@@ -98,20 +145,30 @@ func (d *delivery) deliver(frame []byte) error {
 	if call == nil {
 		return errUnexpected
 	}
-	call.failed = call.failed || frame[0] == '-'
-	if len(d.partial) > maxKeptReplies { // it is the call's now
+	switch {
+	case call.drops(len(frame)):
+		call.drop()
+	case len(d.partial) > maxKeptReplies: // it is the call's now
 		call.large, d.partial = append(call.large, largeReply{len(call.Ends), frame}), nil
-	} else {
+		call.Ends = append(call.Ends, len(call.Replies))
+	default:
+		call.failed = call.failed || frame[0] == '-'
 		call.Replies = append(call.Replies, frame...)
+		call.Ends = append(call.Ends, len(call.Replies))
 	}
-	call.Ends = append(call.Ends, len(call.Replies))
-	if len(call.Ends) == call.want {
-		hold := call.Hold // the call may be used again as soon as it is finished
-		d.conn.pop()
-		call.finish(nil)
-		d.wait(hold)
-	}
+	d.end(call)
 	return nil
+}
+
+// end finishes a call that has all its replies.
+func (d *delivery) end(call *Call) {
+	if len(call.Ends) < call.want {
+		return
+	}
+	hold := call.Hold // the call may be used again as soon as it is finished
+	d.conn.pop()
+	call.finish(nil)
+	d.wait(hold)
 }
 
 func (d *delivery) wait(hold <-chan struct{}) {
