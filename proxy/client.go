@@ -34,7 +34,7 @@ type client struct {
 	call    *upstream.Call
 	g       group
 	more    int    // commands that a group may have beyond firstGroup, which may be less than none
-	bulky  int    // so many more reads are expected to have large replies: see bulky.go
+	bulky   int    // so many more reads are expected to have large replies: see bulky.go
 	out     []byte // replies that wait to be written
 	quit    bool
 	muted   bool // CLIENT REPLY OFF
