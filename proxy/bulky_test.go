@@ -3,14 +3,11 @@ package proxy_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"credproxy/internal/resp"
 	"credproxy/internal/testenv"
 )
 
@@ -144,34 +141,5 @@ func TestLeavesInMidReply(t *testing.T) {
 	for range 3 {
 		c.want(bulkReply(value), "GET", "s:a:k")
 		c.want(bulkReply("x"), "ECHO", "x")
-	}
-}
-
-// TestManyLargeReplies: 256 MB asked for in one go by a client of whom small replies were expected, and not read for a while, cost a
-// few MB.
-func TestManyLargeReplies(t *testing.T) {
-	e := prepareEnv(t, nil)
-	addr, _ := e.startChild(50 * time.Millisecond)
-	const size, many, most = 1 << 20, 256, 48 << 10 // most: KB
-	w := dialWire(t, addr)
-	value := strings.Repeat("0123456789abcdef", size/16)
-	w.want("+OK\r\n", "SET", "large", value)
-	w.writeAll(repeated(2000, "PING"))
-	for range 2000 {
-		w.next()
-	}
-	before := memoryKB(t, e.childPID, "VmRSS")
-	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", e.childPID), []byte("5"), 0))
-	w.writeAll(repeated(many, "GET", "large"))
-	want := string(resp.AppendBulkString(nil, value))
-	for i := range many {
-		if got := w.next(); got != want {
-			t.Fatalf("reply %d: %d bytes, want %d", i, len(got), len(want))
-		}
-	}
-	cost := memoryKB(t, e.childPID, "VmHWM") - before
-	t.Logf("%d replies of %d KB: %d MB at the peak", many, size>>10, cost>>10)
-	if cost > most {
-		t.Errorf("%d replies of %d KB cost %d MB, want %d at most", many, size>>10, cost>>10, most>>10)
 	}
 }

@@ -203,3 +203,60 @@ func TestVeryLargeValue(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeRepliesUnexpected: replies were small, so many commands are sent together; then all of them are large, and nobody reads. What
+// is under way has to be held, as it comes on a connection of others.
+func TestLargeRepliesUnexpected(t *testing.T) {
+	e := prepareEnv(t, nil)
+	ctx := context.Background()
+	value := strings.Repeat("x", 1<<20)
+	must(t, e.direct.Set(ctx, "large", value, 0).Err())
+	must(t, e.direct.Set(ctx, "small", "x", 0).Err())
+	for _, tc := range []struct {
+		name  string
+		reads bool
+	}{{"reads", true}, {"never reads", false}} {
+		t.Run(tc.name, func(t *testing.T) {
+			addr, kill := e.startChild(50 * time.Millisecond)
+			defer kill()
+			w := dialWire(t, addr)
+			for range 3 {
+				w.writeAll(slices.Repeat([][]string{{"GET", "small"}}, 1000))
+				for range 1000 {
+					if got := w.next(); got != "$1\r\nx\r\n" {
+						t.Fatalf("%q", got)
+					}
+				}
+			}
+			before := memoryKB(t, e.childPID, "VmRSS")
+			must(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", e.childPID), []byte("5"), 0))
+			w.writeAll(slices.Repeat([][]string{{"GET", "large"}}, 256))
+			if tc.reads {
+				for range 256 {
+					if got := w.next(); len(got) != len(bulkReply(value)) {
+						t.Fatalf("%d bytes", len(got))
+					}
+				}
+			} else {
+				e.untilQuiet(t)
+			}
+			cost := memoryKB(t, e.childPID, "VmHWM") - before
+			t.Logf("%d KB at the peak", cost)
+			if cost > maxHostileRSS {
+				t.Errorf("it costs %d KB, want %d at most", cost, maxHostileRSS)
+			}
+		})
+	}
+}
+
+// untilQuiet returns when Redis has sent nothing for a while.
+func (e *env) untilQuiet(t *testing.T) {
+	t.Helper()
+	sent := ""
+	testenv.Eventually(t, 30*time.Second, "Redis quiet", func() bool {
+		time.Sleep(300 * time.Millisecond)
+		last := sent
+		sent = e.direct.InfoMap(context.Background(), "commandstats").Item("Commandstats", "cmdstat_get")
+		return sent == last
+	})
+}

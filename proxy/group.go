@@ -52,8 +52,9 @@ type touch struct {
 }
 
 const (
-	// maxGroup and maxGroupBytes bound what a client's batch sends before it looks at the replies.
-	maxGroup      = 256
+	// maxGroup and maxGroupBytes bound what a client's batch sends before it looks at the replies. They may turn out to be of 1 MB each
+	// when all before were small, and what comes on a shared connection has to be held. A longer group is hardly faster.
+	maxGroup      = 32
 	maxGroupBytes = 256 << 10
 	// firstGroup is maxGroup until a client's replies have shown their size; then no group expects more than maxGroupReplies
 	// bytes of them. They have to be kept for a client that does not read.

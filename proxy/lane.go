@@ -63,10 +63,7 @@ type seat struct {
 const (
 	laneBuffer = 64 << 10 // as much as Redis writes at once
 	// earlySend is from how many queued bytes on they are sent in the middle of a turn: then Redis has work meanwhile.
-	earlySend = 16 << 10
-	// maxShare is how many commands of one client go in a turn while there are others: a pipeline without end must not keep
-	// them waiting for long.
-	maxShare   = 32
+	earlySend  = 16 << 10
 	sweepEvery = time.Second
 )
 
@@ -240,7 +237,7 @@ func (st *seat) serve() {
 // gather makes a group of the commands that have arrived; false: there is none.
 func (st *seat) gather() bool {
 	c := st.c
-	for len(c.g.entries) < st.l.share(firstGroup+c.more) && c.g.size < maxGroupBytes && !st.going {
+	for len(c.g.entries) < firstGroup+c.more && c.g.size < maxGroupBytes && !st.going {
 		raw, found := c.conn.Next()
 		if found == resp.Nothing {
 			break
@@ -255,14 +252,6 @@ func (st *seat) gather() bool {
 		}
 	}
 	return len(c.g.entries) > 0
-}
-
-// share bounds what one client gets done in a turn, in commands, while there are others.
-func (l *lane) share(want int) int {
-	if len(l.seats) > 1 {
-		return min(want, maxShare)
-	}
-	return want
 }
 
 // pull makes one attempt to read from the client.
