@@ -56,6 +56,7 @@ type Conn struct {
 	out              []byte // rewritten inline commands, handed over before buf[off:ready]
 	pace             pacer
 	handed           time.Time // when commands were last handed over while replies were still to be sent; zero: they were taken
+	before           int       // how much was kept for it when it last had to wait
 	refused          bool      // the scan met its end; scan.text is the reason
 	reader           trimmer
 	readErr          error // how the client's stream ended
@@ -111,7 +112,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	c.reader.see(p)
 	if !c.handed.IsZero() {
-		time.Sleep(c.unread())
+		c.waitUnread()
 		c.handed = time.Time{}
 	}
 	for {
@@ -125,7 +126,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		if err := c.halt(); err != nil {
 			return 0, err
 		}
-		c.gather(len(p))
+		c.gather(c.room(len(p)))
 		switch {
 		case len(c.out) > 0 || c.ready > c.off:
 		case c.refused:

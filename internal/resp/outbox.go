@@ -38,6 +38,7 @@ type outbox struct {
 	idle   chan struct{} // closed when the goroutine has ended; nil: none was started
 	busy   bool          // the goroutine runs
 	err    error         // why it ended before everything was sent
+	eased  chan struct{} // closed when less than maxUnread is kept; nil: nobody waits for that
 }
 
 // carrier is what a TLS connection writes to. So what is kept are bytes that are encrypted already: a record that was begun can be sent
@@ -137,11 +138,17 @@ func (o *outbox) state() (busy bool, err error) {
 	return o.busy, o.err
 }
 
-// kept returns how many bytes are still to be sent.
-func (o *outbox) kept() int {
+// easing returns how much is kept, and what is closed when that is less than maxUnread: nil if it is.
+func (o *outbox) easing() (eased <-chan struct{}, size int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.size
+	if o.size < maxUnread {
+		return nil, o.size
+	}
+	if o.eased == nil {
+		o.eased = make(chan struct{})
+	}
+	return o.eased, o.size
 }
 
 // keep takes p into the outbox; false: there is no room for it.
@@ -211,6 +218,10 @@ func (o *outbox) done(chunk []byte, err error) {
 		n, o.chunks, o.err = o.size, nil, err
 	}
 	o.size -= n
+	if o.eased != nil && o.size < maxUnread {
+		close(o.eased)
+		o.eased = nil
+	}
 	unsentAll.Add(-int64(n))
 }
 

@@ -154,3 +154,39 @@ func TestTLSWritesBeforeItReads(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestWhoDoesNotReadGetsLittleDone: as long as replies are kept a Read hands over few commands, and who waits because of them waits no
+// longer than until they are taken.
+func TestWhoDoesNotReadGetsLittleDone(t *testing.T) {
+	c, client := pair(t)
+	c.SetAuthenticated(true)
+	commands := bytes.Repeat([]byte(bulks("PING")), 200)
+	p := make([]byte, 4096)
+	if _, err := client.Write(commands); err != nil {
+		t.Fatal(err)
+	}
+	replies := 0
+	for eased, _ := c.unsent.easing(); eased == nil; eased, _ = c.unsent.easing() {
+		n, err := c.Write(make([]byte, 100_000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		replies += n
+	}
+	n, err := c.Read(p)
+	if err != nil || n == 0 || n > unreadBatch {
+		t.Fatalf("Read: %d bytes, %v; want %d at most", n, err, unreadBatch)
+	}
+	eased, _ := c.unsent.easing()
+	if eased == nil {
+		t.Fatal("it does not have to wait")
+	}
+	if _, err := io.ReadFull(client, make([]byte, replies)); err != nil {
+		t.Fatal(err)
+	}
+	<-eased
+	c.Flush()
+	if n, err = c.Read(p); err != nil || n <= unreadBatch {
+		t.Fatalf("Read of a client that has taken its replies: %d bytes, %v", n, err)
+	}
+}

@@ -9,14 +9,16 @@ const (
 	maxEmpty  = 64 << 10 // bytes of empty frames that are taken at full speed
 	forgiven  = 1 << 10  // of these, what one command makes good
 	smallRead = 64       // bytes of a read that was hardly worth it
-	maxSmall  = 64       // such reads for one command that are made at full speed
+	maxSmall  = 32       // such reads for one command that are made at full speed
 
-	// maxUnread is how much is kept for a client that does not read before its next commands have to wait; see unread.
+	// maxUnread is how much is kept for a client that does not read before its next commands have to wait; see waitUnread.
 	maxUnread    = 512 << 10
-	longestDelay = 10 * time.Millisecond
+	unreadBatch  = 1 << 10 // bytes of commands that it gets done at once
+	unreadRate   = 4 << 20 // bytes of replies per second that are kept for it
+	longestDelay = 250 * time.Millisecond
 
 	firstPause   = 1 * time.Millisecond
-	longestPause = 32 * time.Millisecond
+	longestPause = 128 * time.Millisecond
 )
 
 // pacer knows how much of what a client has sent was of no use.
@@ -67,11 +69,34 @@ func (c *Conn) rest() {
 	}
 }
 
-// unread returns how long a client waits that goes on to send without reading: three times what its last commands took. It is served
-// still, as some write a long pipeline before they read, but it leaves most of the time to those who take their replies.
-func (c *Conn) unread() time.Duration {
-	if c.unsent.kept() < maxUnread {
-		return 0
+// room is how many bytes of commands are handed over at once to those who have room for n. Who does not read its replies gets little: what it
+// asks for takes turns with what others ask for.
+func (c *Conn) room(n int) int {
+	if n <= unreadBatch {
+		return n
 	}
-	return min(3*time.Since(c.handed), longestDelay)
+	if busy, _ := c.unsent.state(); busy {
+		return unreadBatch
+	}
+	return n
+}
+
+// waitUnread holds a client back that goes on to send without reading: nine times as long as its last commands took, and as long as their
+// replies would take a slow line. It is served still, as some write a long pipeline before they read, but it leaves nearly all of the
+// time to those who take their replies. Who only takes them slowly loses nothing: it waits until they are gone.
+func (c *Conn) waitUnread() {
+	eased, size := c.unsent.easing()
+	if eased == nil {
+		c.before = 0
+		return
+	}
+	grown := max(0, size-c.before)
+	c.before = size
+	d := max(9*time.Since(c.handed), time.Duration(grown)*time.Second/unreadRate)
+	timer := time.NewTimer(min(d, longestDelay))
+	defer timer.Stop()
+	select {
+	case <-eased:
+	case <-timer.C:
+	}
 }
