@@ -41,6 +41,7 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	settings.MinConns, settings.MinIdleConns = 0, 0
 	// A ping before use would double the cost of a load; retry deals with connections that have died.
 	settings.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	settings.AfterConnect = teachArrays
 	configureConn(settings.ConnConfig, cfg.SimpleProtocol)
 	return settings, nil
 }
