@@ -36,19 +36,38 @@ const removeGroup = 2000
 // removeTimeout bounds one commit.
 const removeTimeout = 10 * time.Second
 
+// removeRest bounds the pause between two commits while removals keep coming.
+const removeRest = 3 * time.Millisecond
+
 // run commits removals, all that are waiting in one transaction, until ctx ends.
+//
+// A commit costs as much as five removals in it. So where some are waiting when one ends, the next is put off for a while, and takes
+// what comes meanwhile. Who removes one thing after the other, alone, is never put off.
 func (m *remover) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
+	for rest := time.Duration(0); ; {
+		group := m.gather(ctx, rest)
+		if group == nil {
 			return
-		case first := <-m.reqs:
-			m.commit(ctx, m.gather(first))
 		}
+		begun := time.Now()
+		m.commit(ctx, group)
+		rest = min(2*time.Since(begun), removeRest)
 	}
 }
 
-func (m *remover) gather(first *removalReq) []*removalReq {
+// gather waits for removals and returns those that share the next commit, after a rest if one is there already; nil: ctx has ended.
+func (m *remover) gather(ctx context.Context, rest time.Duration) []*removalReq {
+	var first *removalReq
+	select {
+	case first = <-m.reqs:
+		_ = pause(ctx, rest, context.Canceled) // at the end the commit says so to those who wait
+	default:
+		select {
+		case first = <-m.reqs:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	group, n := []*removalReq{first}, len(first.removals)
 	for n < removeGroup {
 		select {
