@@ -16,11 +16,13 @@ func TestSavesKeepTheInterval(t *testing.T) {
 		}
 	}
 	p := pace{interval: interval}
-	if rest := p.rest(time.Second); rest != interval {
-		t.Errorf("a pass that was late is followed by a rest of %s, want %s: clients are to have a third of the time, but not for ever", rest, interval)
+	if rest := p.rest(time.Minute); rest != longestRest*interval {
+		t.Errorf("a pass that was late is followed by a rest of %s, want %s: clients are to have half of the time, but not for ever", rest, longestRest*interval)
 	}
-	if rest := (&pace{interval: interval}).rest(interval); rest != interval/2 {
-		t.Errorf("a pass as long as the interval is followed by a rest of %s", rest)
+	for _, took := range []time.Duration{interval, 3 * interval} {
+		if rest := (&pace{interval: interval}).rest(took); rest != took {
+			t.Errorf("a pass of %s is followed by a rest of %s", took, rest)
+		}
 	}
 	if rest := p.rest(0); rest != interval/4 {
 		t.Errorf("after a slow pass the next one begins after %s, want %s", rest, interval/4)

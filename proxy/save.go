@@ -35,10 +35,10 @@ type saver struct {
 }
 
 // saveBatch and saveBytes bound one round trip: how many keys are read and committed together, and about how many bytes of them. More
-// would be copied more often on its way, as buffers grow, and hold up Redis for longer at a time.
+// would hold up Redis and Postgres for longer at a time, and removals of what is in the batch, while the commit's own cost hardly shows.
 const (
-	saveBatch = 512
-	saveBytes = 1 << 20
+	saveBatch = 128
+	saveBytes = 256 << 10
 )
 
 // saveTimeout bounds one batch.
@@ -54,14 +54,17 @@ type pace struct {
 	slow     time.Duration // what passes have taken lately
 }
 
+// longestRest bounds the pause after a pass, however long that took, in intervals.
+const longestRest = 5
+
 // rest returns how long to wait after a pass that has taken so long. At the least a quarter of the interval lies between the starts of
 // two passes, so that changes of one key come together. Where passes take so long that the interval cannot be kept, clients change more
-// than can be saved beside them: then at least a third of the time is theirs, and what they change again meanwhile is saved once.
+// than can be saved beside them: then half of the time is theirs, and what they change again meanwhile is saved once.
 func (p *pace) rest(took time.Duration) time.Duration {
 	p.slow = max(took, p.slow*7/8)
 	rest := max(max(p.interval-p.slow, p.interval/4)-took, 0)
 	if took > p.interval/2 {
-		rest = max(rest, min(took/2, p.interval))
+		rest = max(rest, min(took, longestRest*p.interval))
 	}
 	return rest
 }
