@@ -60,7 +60,7 @@ const (
 	// lazyPoll and lazyPatience say how often and how long a sample waits for Redis to give freed memory back.
 	lazyPoll     = 5 * time.Millisecond
 	lazyPatience = 2 * time.Second
-	// savePatience is how long one enforcement waits in all for the saver, when every session that might go is unsaved.
+	// savePatience is how long one enforcement waits for the saver since it freed something, when every session that might go is unsaved.
 	savePatience = 2 * time.Second
 	// fruitless is after how many batches without a result, one after the other, eviction gives up until it is asked again.
 	fruitless = 3
@@ -241,7 +241,8 @@ func (p *policy) enforceWhole(ctx context.Context, m sample, want int64) (total 
 			p.sayFull(false, m)
 			return total, nil
 		}
-		n, err := p.freeIn(ctx, lru.Every, excess, overMemory, &p.s.stats.memory)
+		patient := time.Now().Before(until) && p.s.saver.queue.keys.Load() > 0
+		n, err := p.freeIn(ctx, lru.Every, excess, overMemory, &p.s.stats.memory, patient)
 		total += n
 		if err != nil {
 			return total, err
@@ -255,7 +256,7 @@ func (p *policy) enforceWhole(ctx context.Context, m sample, want int64) (total 
 				return total, p.s.saver.obstacle()
 			}
 		} else {
-			idle = 0
+			idle, until = 0, time.Now().Add(savePatience)
 			p.room.freeing(true)
 		}
 		if m, err = p.settled(ctx); err != nil {
@@ -330,7 +331,7 @@ func (p *policy) rescue(ctx context.Context) int {
 	if m, serr := p.sample(ctx); serr == nil && m.maxmem > 0 {
 		until := time.Now().Add(savePatience)
 		for goal := m.maxmem * 9 / 10; serr == nil && m.raw > goal; {
-			k, ferr := p.freeIn(ctx, lru.Every, max(m.raw-goal, 64<<10), atMaxmemory, &p.s.stats.rescued)
+			k, ferr := p.freeIn(ctx, lru.Every, max(m.raw-goal, 64<<10), atMaxmemory, &p.s.stats.rescued, false)
 			n, err = n+k, ferr
 			if k == 0 && (n > 0 || !p.awaitSaver(ctx, until)) {
 				break

@@ -3,6 +3,8 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -72,7 +74,7 @@ func (p *policy) enforceSpace(ctx context.Context, number int, space spacePlan, 
 	excess := space.budget.Excess(p.spaceBytes(number))
 	stuck := 0
 	for goal := p.spaceBytes(number) - excess; excess > 0 && stuck < fruitless; excess = p.spaceBytes(number) - goal {
-		n, err := p.freeIn(ctx, number, excess, overSpace, &p.s.stats.space)
+		n, err := p.freeIn(ctx, number, excess, overSpace, &p.s.stats.space, false)
 		if total += n; err != nil {
 			return total, err
 		}
@@ -95,8 +97,9 @@ func (p *policy) spaceBytes(number int) int64 {
 	return 0
 }
 
-// pickIn is pick among the sessions of one keyspace, or of all (lru.Every).
-func (p *policy) pickIn(number int, want int64) []ref {
+// pickIn chooses among the sessions of one keyspace, or of all (lru.Every). patient: rather none than one that stays if the saver is
+// waited for.
+func (p *policy) pickIn(number int, want int64, patient bool) []ref {
 	v := p.vantage()
 	v.passed = &passedOver{}
 	var items []*item
@@ -107,9 +110,32 @@ func (p *policy) pickIn(number int, want int64) []ref {
 		*v.passed = passedOver{}
 		items = p.s.sessions.table.VictimsIn(number, nil, evictBatch, v.evictable)
 	}
+	if patient {
+		items = v.worthIt(items)
+	}
 	refs, until := p.upTo(items, want)
 	v.passed.count(until, &p.s.stats.passed)
 	return refs
+}
+
+// atHand is how lately a session must have been used to be one that is wanted again at once.
+const atHand = time.Second
+
+// worthIt returns the items that go whatever the saver does. Where much is written, all older sessions may wait to be saved; then the next
+// in order is one that is being read, and its reader would wait for its eviction and its restore. In a moment the others are saved.
+func (v *vantage) worthIt(items []*item) []*item {
+	oldest := int64(math.MaxInt64)
+	for i, why := range v.passed.why {
+		if why == notSaved {
+			oldest = min(oldest, v.passed.at[i])
+		}
+	}
+	return slices.DeleteFunc(items, func(it *item) bool {
+		sh := v.s.sessions.table.ShardString(it.Key)
+		sh.Lock()
+		defer sh.Unlock()
+		return it.LastAccess > oldest && v.now-it.LastAccess < atHand.Milliseconds()
+	})
 }
 
 // inactive evicts sessions that nothing has touched for the inactivity_ttl of their keyspace.
@@ -188,8 +214,8 @@ func (p *policy) upTo(items []*item, want int64) (refs []ref, until int64) {
 
 // freeIn evicts one batch of the sessions of a keyspace, or of all, that are next to go, of about excess bytes, fewer if fewer may
 // go. What it really freed is for the next sample to say: sizes are estimates. They are counted in counter, too.
-func (p *policy) freeIn(ctx context.Context, number int, excess int64, why cause, counter *atomic.Int64) (int, error) {
-	batch := p.pickIn(number, min(excess, evictBytes))
+func (p *policy) freeIn(ctx context.Context, number int, excess int64, why cause, counter *atomic.Int64, patient bool) (int, error) {
+	batch := p.pickIn(number, min(excess, evictBytes), patient)
 	if len(batch) == 0 {
 		return 0, nil
 	}

@@ -91,7 +91,7 @@ func TestJustRestoredIsSpared(t *testing.T) {
 	large.it.Value.loaded = time.Now().UnixNano()
 	small := residentItem(s, "small", 100, old)
 	first := func() *item {
-		refs := s.policy.pickIn(lru.Every, 1)
+		refs := s.policy.pickIn(lru.Every, 1, false)
 		if len(refs) == 0 {
 			t.Fatal("no victim")
 		}
@@ -117,7 +117,7 @@ func TestPassedOverIsCounted(t *testing.T) {
 		r := residentItem(s, name, 100, now-60_000+int64(i)*1000)
 		r.it.Value.pinned = name != "free"
 	}
-	if refs := s.policy.pickIn(lru.Every, 1); len(refs) != 1 {
+	if refs := s.policy.pickIn(lru.Every, 1, false); len(refs) != 1 {
 		t.Fatalf("%d victims", len(refs))
 	}
 	if n := s.stats.passed[isPinned].Load(); n != 1 {
