@@ -89,6 +89,11 @@ func (o *options) define(flags *flag.FlagSet, raw *rawOptions) {
 			raw.custom = append(raw.custom, what)
 			return err
 		})
+	flags.Func("build", "one more target: credproxy as another build of it, `name=program`, to compare two in one run", func(text string) error {
+		what, err := parseBuild(text)
+		raw.custom = append(raw.custom, what)
+		return err
+	})
 	flags.StringVar(&raw.loads, "loads", "mix,bots", "what to send: "+strings.Join(loadNames, ", "))
 	flags.StringVar(&raw.clients, "clients", "1,50,500", "numbers of connections")
 	flags.StringVar(&raw.pipelines, "pipeline", "1,16", "depths of the pipeline")

@@ -24,15 +24,15 @@ func TestOptions(t *testing.T) {
 		t.Errorf("planned for %s", d)
 	}
 	got, err = parseOptions([]string{"--targets", "haproxy, direct", "--clients", "7", "--pipeline", "1, 2", "--loads", "get,bots",
-		"--size", "256,16384", "--rate", "1000", "--target", "other=127.0.0.1:7000,redis=7001"}, io.Discard)
+		"--size", "256,16384", "--rate", "1000", "--target", "other=127.0.0.1:7000,redis=7001", "--build", "old=bin/old"}, io.Discard)
 	var targets []string
 	for _, s := range got.targets {
 		targets = append(targets, s.name)
 	}
 	want.pipelines = []int{1, 2}
-	if err != nil || !reflect.DeepEqual(targets, []string{"haproxy", "direct", "other"}) || !reflect.DeepEqual(got.pipelines, want.pipelines) ||
+	if err != nil || !reflect.DeepEqual(targets, []string{"haproxy", "direct", "other", "old"}) || !reflect.DeepEqual(got.pipelines, want.pipelines) ||
 		!reflect.DeepEqual(got.shapesOf(load{})[1], shape{Clients: 7, Pipeline: 2, Rate: 1000}) || got.goroutines ||
-		got.planned() != 3*3*2*5*2300*time.Millisecond {
+		got.planned() != 4*3*2*5*2300*time.Millisecond || got.targets[3].build != "bin/old" || got.targets[3].mode != "behind" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	got, err = parseOptions([]string{"--large", "--pipeline", "1,16"}, io.Discard)
@@ -72,6 +72,8 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"--driver x":                            "not known",
 		"--target direct=h:1,redis=2":           "the name is taken",
 		"--target x":                            "no name",
+		"--build x":                             "write name=program",
+		"--build direct=x":                      "that no target has",
 		"--target x=h:1":                        "no port of the Redis",
 		"--target x=h:1,redis=y":                "is no number",
 		"--driver redis-benchmark --rate 5":     "no open loop",

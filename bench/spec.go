@@ -18,6 +18,7 @@ type spec struct {
 	clientTLS bool   // clients speak TLS
 	redisTLS  bool   // and credproxy to its Redis
 	limited   bool   // credproxy gets as much memory as the load says
+	build     string // credproxy's program, "": that of the run
 	custom    *custom
 }
 
@@ -90,6 +91,15 @@ func parseCustom(text string) (spec, error) {
 		return wrong("the port of its Redis is no number")
 	}
 	return spec{name: name, custom: &custom{addr: addr, redisPort: all[0]}}, nil
+}
+
+// parseBuild reads "name=program": credproxy as it was built at another time.
+func parseBuild(text string) (spec, error) {
+	name, program, _ := strings.Cut(text, "=")
+	if name == "" || program == "" || slices.Contains(targetNames(), name) {
+		return spec{}, fmt.Errorf("--build %q: write name=program, with a name that no target has", text)
+	}
+	return spec{name: name, mode: "behind", build: program}, nil
 }
 
 // args fills the placeholders of a command in.

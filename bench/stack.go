@@ -194,6 +194,8 @@ func (s *stack) program(ctx context.Context, what spec) (string, error) {
 		return "", nil
 	case what.mode == "":
 		return exec.LookPath(what.program)
+	case what.build != "":
+		return filepath.Abs(what.build)
 	case s.opts.binary != "":
 		return filepath.Abs(s.opts.binary)
 	}
