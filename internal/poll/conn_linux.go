@@ -28,6 +28,8 @@ type Conn struct {
 	uses               atomic.Int64 // system calls under way, and 1 while the connection is open
 	watches            sync.Once    // writes are watched, too
 	watchErr           error
+	events             sync.Mutex // guards watched, quiet and what epoll knows of them
+	watched, quiet     bool
 
 	readBy, writeBy atomic.Int64 // deadlines, unix nanoseconds; 0: none
 }
@@ -205,9 +207,25 @@ func (c *Conn) WatchWrites() error {
 			return
 		}
 		defer c.unuse()
-		c.watchErr = c.p.watchWrites(c)
+		c.events.Lock()
+		defer c.events.Unlock()
+		c.watched = true
+		c.watchErr = c.p.watch(c)
 	})
 	return c.watchErr
+}
+
+// Quiet (on) keeps arriving bytes from waking the Poller, for who is not going to read for a while. When it ends, what has arrived is
+// reported.
+func (c *Conn) Quiet(on bool) {
+	if !c.use() {
+		return
+	}
+	defer c.unuse()
+	c.events.Lock()
+	defer c.events.Unlock()
+	c.quiet = on
+	_ = c.p.watch(c) // the socket is there: nothing can fail
 }
 
 func expired(by *atomic.Int64) error {

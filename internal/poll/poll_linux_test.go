@@ -214,3 +214,42 @@ func TestDrivenConnections(t *testing.T) {
 		t.Errorf("read once it is not driven any more: %v", err)
 	}
 }
+
+// TestQuiet: bytes for a quiet connection wake nobody, and are reported when it is quiet no more.
+func TestQuiet(t *testing.T) {
+	reported := make(chan *Conn, 100)
+	p := start(t, func(ready []Event) {
+		for _, ev := range ready {
+			if ev.Kicked {
+				ev.Conn.Drive(true)
+			}
+			reported <- ev.Conn
+		}
+	})
+	c, far := pair(t, p, "tcp")
+	other, otherFar := pair(t, p, "tcp")
+	for _, d := range []*Conn{c, other} {
+		p.Kick(d)
+		<-reported
+	}
+	c.Quiet(true)
+	for len(reported) > 0 {
+		<-reported
+	}
+	for range 10 {
+		for _, nc := range []net.Conn{far, otherFar} {
+			if _, err := nc.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-reported; got != other {
+			t.Fatal("bytes for a quiet connection were reported")
+		}
+	}
+	c.Quiet(false)
+	for got := range reported {
+		if got == c {
+			return
+		}
+	}
+}

@@ -91,8 +91,8 @@ func (p *Poller) Adopt(nc net.Conn) (*Conn, error) {
 }
 
 const (
-	readEvents = syscall.EPOLLIN | syscall.EPOLLRDHUP | 1<<31 // EPOLLET, which syscall has with a sign
-	bothEvents = readEvents | syscall.EPOLLOUT
+	quietEvents = 1 << 31 // EPOLLET, which syscall has with a sign
+	readEvents  = syscall.EPOLLIN | syscall.EPOLLRDHUP | quietEvents
 )
 
 func (p *Poller) register(c *Conn) error {
@@ -110,9 +110,16 @@ func (p *Poller) register(c *Conn) error {
 	return nil
 }
 
-// watchWrites has edges reported also when the socket takes bytes again.
-func (p *Poller) watchWrites(c *Conn) error {
-	ev := syscall.EpollEvent{Events: bothEvents, Fd: int32(c.fd)}
+// watch has those edges reported that c wants: bytes that arrive unless it is quiet, and when the socket takes bytes again.
+func (p *Poller) watch(c *Conn) error {
+	events := uint32(readEvents)
+	if c.quiet {
+		events = quietEvents
+	}
+	if c.watched {
+		events |= syscall.EPOLLOUT
+	}
+	ev := syscall.EpollEvent{Events: events, Fd: int32(c.fd)}
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.epfd, syscall.EPOLL_CTL_MOD, c.fd, &ev))
 }
 

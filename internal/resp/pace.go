@@ -65,8 +65,19 @@ func (c *Conn) rest() {
 	_, driven := c.nc.(TrySocket)
 	_, encrypted := c.nc.(handshaker)
 	if d := c.pace.rest(); d > 0 && (c.raw != nil || driven || encrypted) {
+		defer c.unheard()()
 		time.Sleep(d)
 	}
+}
+
+// unheard begins a time in which nothing is read: what arrives wakes nobody until the result is called.
+func (c *Conn) unheard() (end func()) {
+	s, ok := c.sock.(interface{ Quiet(on bool) })
+	if !ok {
+		return func() {}
+	}
+	s.Quiet(true)
+	return func() { s.Quiet(false) }
 }
 
 // room is how many bytes of commands are handed over at once to those who have room for n. Who does not read its replies gets little: what it
@@ -95,6 +106,7 @@ func (c *Conn) waitUnread() {
 	d := max(9*time.Since(c.handed), time.Duration(grown)*time.Second/unreadRate)
 	timer := time.NewTimer(min(d, longestDelay))
 	defer timer.Stop()
+	defer c.unheard()()
 	select {
 	case <-eased:
 	case <-timer.C:
