@@ -234,7 +234,7 @@ func (c *client) undo(from int) {
 func (c *client) beginWrites(e *entry) {
 	for i := e.touches[0]; i < e.touches[1]; i++ {
 		t := &c.g.touches[i]
-		if t.access == keyspace.Read {
+		if t.access == keyspace.Read || t.marked {
 			continue
 		}
 		t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver)

@@ -174,12 +174,16 @@ func (c *client) touchPlainly(cmd *keyspace.Command, keys []keyspace.KeyArg, arg
 			continue
 		}
 		c.idBuf = identity
-		r, ok := c.s.sessions.tryEnter(c.g.latest(), identity, c.g.conn.Run(), c.now)
+		written := key
+		if k.Access == keyspace.Read {
+			written = nil
+		}
+		r, marked, ok := c.s.sessions.tryEnterFor(written, c.g.latest(), identity, c.g.conn.Run(), c.now)
 		if !ok {
 			return false
 		}
 		t := c.g.addTouch()
-		t.ref, t.db, t.key, t.access = r, c.ident.DB, key, k.Access
+		t.ref, t.db, t.key, t.access, t.marked = r, c.ident.DB, key, k.Access, marked
 		if k.Access != keyspace.Read {
 			t.write = writeOf(cmd, k, args)
 		}

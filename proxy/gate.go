@@ -38,6 +38,13 @@ var errStaleRun = errors.New("the upstream Redis was restarted")
 // tryEnter is the path of a resident session: one short lock, no allocation, no I/O. now is in unix milliseconds. likely is a session
 // that the caller is in, or none: commands come in bursts to one session, which need not be looked up again.
 func (s *sessions) tryEnter(likely ref, identity []byte, run upstream.Run, now int64) (ref, bool) {
+	r, _, ok := s.tryEnterFor(nil, likely, identity, run, now)
+	return r, ok
+}
+
+// tryEnterFor is tryEnter for a command that writes to key, nil for one that reads. marked: beginWrite has nothing to do, as the key's mark
+// stands in Redis; no save takes it away while the session is busy.
+func (s *sessions) tryEnterFor(key []byte, likely ref, identity []byte, run upstream.Run, now int64) (r ref, marked, ok bool) {
 	sh, it := likely.sh, likely.it
 	if it != nil && it.Key == string(identity) {
 		sh.Lock()
@@ -46,13 +53,14 @@ func (s *sessions) tryEnter(likely ref, identity []byte, run upstream.Run, now i
 	}
 	if it == nil || it.Value.state != resident || it.Value.run != run || (it.Value.more != nil && it.Value.more.poison != nil) {
 		sh.Unlock()
-		return ref{}, false
+		return ref{}, false, false
 	}
 	s.recorder.used(it, now)
 	sh.Touch(it, now)
 	it.Value.busy++
+	marked = it.Value.more != nil && it.Value.more.isSettled(key)
 	sh.Unlock()
-	return ref{sh, it}, true
+	return ref{sh, it}, marked, true
 }
 
 // leave ends what enter began.

@@ -47,6 +47,7 @@ type touch struct {
 	access keyspace.Access
 	write  writeScope
 	gen    string // of the mark that must be in Redis before, "" for none
+	marked bool   // no mark is needed, and the key is not removed
 	held   bool
 	over   bool // finished: the session is left
 }

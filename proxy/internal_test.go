@@ -141,6 +141,28 @@ func TestAbandonLeavesOnce(t *testing.T) {
 	}
 }
 
+// A write finds out at the gate that its key's mark stands in Redis; for no other key, and not for a read.
+func TestGateKnowsMarkedKey(t *testing.T) {
+	s := newServer(t)
+	run := s.runs.Observe("run")
+	r := residentSession(s, "s:x:k")
+	gen := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver)
+	for _, step := range []struct {
+		key  string
+		want bool
+	}{{"s:x:k", true}, {"s:x:other", false}, {"", false}} {
+		r.marked([]byte("s:x:k"), gen)
+		r.sh.Lock()
+		s.sessions.dirtyLocked(r, writeScope{key: []byte("s:x:k"), scope: keyspace.Whole}, &s.saver.queue)
+		r.sh.Unlock()
+		in, marked, ok := s.sessions.tryEnterFor([]byte(step.key), ref{}, []byte(r.it.Key), run, 1)
+		if !ok || marked != step.want {
+			t.Errorf("key %q: marked %v, entered %v", step.key, marked, ok)
+		}
+		in.leave()
+	}
+}
+
 // While one client asks Redis about an unknown command, others wait for the answer instead of sending theirs past the gate.
 func TestLearnedCommandIsAskedOnce(t *testing.T) {
 	var l learned
