@@ -209,7 +209,7 @@ func models(s sizes) map[Policy]model {
 // which may not be evicted at the moment: every victim must be the model's.
 func TestPoliciesMatchTheirModels(t *testing.T) {
 	accesses := 1_000_000
-	if testing.Short() {
+	if testing.Short() || raceDetector { // it would take minutes
 		accesses = 50_000
 	}
 	for _, p := range Policies() {

@@ -55,9 +55,10 @@ type Conn struct {
 	scan             scanner
 	out              []byte // rewritten inline commands, handed over before buf[off:ready]
 	pace             pacer
-	handed           time.Time // when commands were last handed over while replies were still to be sent; zero: they were taken
-	before           int       // how much was kept for it when it last had to wait
-	refused          bool      // the scan met its end; scan.text is the reason
+	handed           time.Time     // when commands were last handed over while replies were still to be sent; zero: they were taken
+	before           int           // how much was kept for it when it last had to wait
+	owed             time.Duration // that it has still to wait
+	refused          bool          // the scan met its end; scan.text is the reason
 	reader           trimmer
 	readErr          error // how the client's stream ended
 

@@ -16,6 +16,8 @@ const (
 	unreadBatch  = 1 << 10 // bytes of commands that it gets done at once
 	unreadRate   = 4 << 20 // bytes of replies per second that are kept for it
 	longestDelay = 250 * time.Millisecond
+	// shortestDelay is what is waited at least; less is added up: a busy machine is late with every timer.
+	shortestDelay = 10 * time.Millisecond
 
 	firstPause   = 1 * time.Millisecond
 	longestPause = 128 * time.Millisecond
@@ -98,13 +100,16 @@ func (c *Conn) room(n int) int {
 func (c *Conn) waitUnread() {
 	eased, size := c.unsent.easing()
 	if eased == nil {
-		c.before = 0
+		c.before, c.owed = 0, 0
 		return
 	}
 	grown := max(0, size-c.before)
 	c.before = size
-	d := max(9*time.Since(c.handed), time.Duration(grown)*time.Second/unreadRate)
-	timer := time.NewTimer(min(d, longestDelay))
+	if c.owed += max(9*time.Since(c.handed), time.Duration(grown)*time.Second/unreadRate); c.owed < shortestDelay {
+		return
+	}
+	timer := time.NewTimer(min(c.owed, longestDelay))
+	c.owed = 0
 	defer timer.Stop()
 	defer c.unheard()()
 	select {
