@@ -7,7 +7,8 @@ package proxy
 //	B1  Only commands behind the last one that may have changed something are sent again, all from the first whose reply is missing on: then
 //	    the replies are those of a client that has sent these commands a little later.
 //	B2  Their sessions are not left in between. So what they read is resident, in the same run of Redis (G2).
-//	B3  A client that has got a part of a reply gets the rest, or is disconnected.
+//	B3  A client that has got a part of a reply gets the rest, or nothing more: it is disconnected, and what follows is not written. It would
+//	    take that for the rest of the value.
 
 const (
 	// bulkyReply is from how many bytes on a reply holds up those of others for longer than a connection of its own costs.
@@ -53,6 +54,8 @@ func (c *client) read(entries []entry) {
 	for len(entries) > 0 {
 		n := 1
 		switch {
+		case c.quit: // nobody is there to get replies
+			c.finish(&entries[0], nil, nil)
 		case entries[0].local != nil:
 			c.answer(&entries[0], entries[0].local)
 		case c.bulky > 0:
@@ -120,7 +123,9 @@ func (c *client) readBulky(e *entry) {
 	}
 	switch {
 	case streamed > 0:
-		c.quit = c.quit || err != nil // B3
+		if err != nil { // B3
+			c.quit, c.muted = true, true
+		}
 		c.finish(e, nil, nil)
 		if c.skip > 0 && !c.muted {
 			c.skip--

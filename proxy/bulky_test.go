@@ -3,10 +3,12 @@ package proxy_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"credproxy/internal/testenv"
 )
@@ -142,4 +144,46 @@ func TestLeavesInMidReply(t *testing.T) {
 		c.want(bulkReply(value), "GET", "s:a:k")
 		c.want(bulkReply("x"), "ECHO", "x")
 	}
+}
+
+// TestLargeReplyCutOff: when Redis's connection is lost in the middle of a reply, the client gets nothing behind the part that it has: not
+// the replies that follow, which it would take for the rest of the value.
+func TestLargeReplyCutOff(t *testing.T) {
+	e := newEnv(t, nil)
+	ctx := context.Background()
+	value := strings.Repeat("0123456789abcdef", 64<<20/16)
+	must(t, e.direct.Set(ctx, "k", value, 0).Err())
+	must(t, e.direct.Set(ctx, "behind", "another value", 0).Err())
+	c := e.wire()
+	c.writeAll([][]string{{"GET", "k"}, {"GET", "behind"}, {"GET", "k"}, {"ECHO", "behind"}})
+	last, same := "", 0
+	testenv.Eventually(t, wirePatience, "a connection of Redis's waits for the client", func() bool {
+		id, held := e.fullest()
+		if now := fmt.Sprint(id, held); held < 16<<20 || now != last { // the first reply comes on the shared connection, without a stop
+			last, same = now, 0
+			return false
+		}
+		same++
+		return same == 10 && e.direct.Do(ctx, "CLIENT", "KILL", "ID", id).Err() == nil
+	})
+	must(t, c.nc.SetReadDeadline(time.Now().Add(wirePatience)))
+	got, err := io.ReadAll(c.nc)
+	if want := bulkReply(value); len(got) == 0 || len(got) >= len(want) || !strings.HasPrefix(want, string(got)) {
+		t.Errorf("%d bytes of %d, the last %q (%v)", len(got), len(want), got[max(0, len(got)-60):], err)
+	}
+}
+
+// fullest returns the connection for which Redis holds most, and how many bytes.
+func (e *env) fullest() (id string, held int) {
+	for _, line := range strings.Split(e.direct.ClientList(context.Background()).Val(), "\n") {
+		var n int
+		if _, rest, ok := strings.Cut(line, " omem="); ok {
+			fmt.Sscan(rest, &n)
+		}
+		if n > held {
+			name, _, _ := strings.Cut(line, " ")
+			id, held = strings.TrimPrefix(name, "id="), n
+		}
+	}
+	return id, held
 }
