@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"credproxy/internal/session"
+	"credproxy/keyspace"
 )
 
 // The remover deletes in Postgres before Redis does: a key that a client has removed must not come back, whatever dies when.
@@ -190,5 +191,51 @@ func (r ref) release(key string) {
 	d := r.it.Value.more
 	if d.held[key]--; d.held[key] <= 0 {
 		delete(d.held, key)
+	}
+}
+
+// removeFirst commits in Postgres what the group is about to remove from Redis.
+func (c *client) removeFirst() error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.rules.wait)
+	defer cancel()
+	if err := c.markRemovals(ctx); err != nil {
+		return unavailableError{err}
+	}
+	var removals []session.Removal
+	for i := range c.g.touches {
+		if t := &c.g.touches[i]; t.access == keyspace.Remove {
+			rem, err := c.s.hold(ctx, t)
+			if err != nil {
+				return err
+			}
+			removals = append(removals, rem)
+		}
+	}
+	return c.s.remover.remove(ctx, removals)
+}
+
+// hold holds a key that is going to be removed and says what goes.
+func (s *Server) hold(ctx context.Context, t *touch) (session.Removal, error) {
+	t.held = true
+	err := t.ref.hold(ctx, string(t.key))
+	rem := session.Removal{Session: s.sessions.id(t.ref.it.Key), Key: string(t.key)}
+	if t.write.scope == keyspace.Fields {
+		for i := 0; i < len(t.write.fields); i += t.write.step {
+			rem.Fields = append(rem.Fields, string(t.write.fields[i]))
+		}
+	}
+	return rem, err
+}
+
+// refuseRemovals answers the commands whose removals could not be committed; they are not sent.
+func (c *client) refuseRemovals(err error) {
+	text := errorReply(nil, gateText(err))
+	for i := range c.g.entries {
+		e := &c.g.entries[i]
+		for j := e.touches[0]; j < e.touches[1]; j++ {
+			if c.g.touches[j].access == keyspace.Remove {
+				e.local = text
+			}
+		}
 	}
 }

@@ -149,15 +149,29 @@ func (r *remote) do(ctx context.Context, args ...string) (any, error) {
 	return reply, nil
 }
 
+// one is do for an answer that is one list of names and values.
+func (r *remote) one(ctx context.Context, args ...string) (record, error) {
+	reply, err := r.do(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	return asRecord(reply)
+}
+
+// several is do for an answer that is a list of them.
+func (r *remote) several(ctx context.Context, args ...string) ([]record, error) {
+	reply, err := r.do(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	return asRecords(reply)
+}
+
 // stats asks for the proxy's numbers, by name.
 func (r *remote) stats(ctx context.Context) (map[string]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	reply, err := r.do(ctx, "STATS")
-	if err != nil {
-		return nil, err
-	}
-	rec, err := asRecord(reply)
+	rec, err := r.one(ctx, "STATS")
 	if err != nil {
 		return nil, err
 	}
@@ -187,11 +201,7 @@ func askSession(ctx context.Context, r *remote, ids []string) error {
 }
 
 func (r *remote) showRecord(ctx context.Context, args ...string) error {
-	reply, err := r.do(ctx, args...)
-	if err != nil {
-		return err
-	}
-	rec, err := asRecord(reply)
+	rec, err := r.one(ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -223,11 +233,7 @@ func askSessions(ctx context.Context, r *remote, _ []string) error {
 	if r.state != "" {
 		args = append(args, "STATE", r.state)
 	}
-	reply, err := r.do(ctx, args...)
-	if err != nil {
-		return err
-	}
-	records, err := asRecords(reply)
+	records, err := r.several(ctx, args...)
 	if err != nil {
 		return err
 	}

@@ -32,11 +32,7 @@ func slowLogCommand() *cli.Command {
 }
 
 func askSlowLog(ctx context.Context, r *remote) error {
-	reply, err := r.do(ctx, "SLOWLOG", "GET", strconv.Itoa(r.count))
-	if err != nil {
-		return err
-	}
-	records, err := asRecords(reply)
+	records, err := r.several(ctx, "SLOWLOG", "GET", strconv.Itoa(r.count))
 	if err != nil {
 		return err
 	}
