@@ -22,7 +22,7 @@ func TestSessionStateMachine(t *testing.T) {
 		"writer, twice evicted": func(w *world) []*actor { return []*actor{w.writer("A", "v1"), w.evictor(false)} },
 	} {
 		for _, start := range []state{resident, evicted} {
-			for fail, passes := range map[string]int{"": 1, "save fails": 2, "evict fails": 1} {
+			for fail, passes := range map[string]int{"": 1, "marks stay": 2, "save fails": 2, "evict fails": 1} {
 				if fail != "" && (name != "writer and remover" || start != resident) {
 					continue // the richest pair is enough for those
 				}

@@ -75,7 +75,7 @@ func newWorld(s *Server, start state) *world {
 	w.identity, _ = s.sessions.match(nil, 0, []byte(theKey))
 	if old, ok := s.sessions.lookup(string(w.identity)); ok {
 		old.sh.Remove(old.it)
-		s.saver.queue.take()
+		s.saver.queue.empty()
 		s.saver.queue.keys.Store(0)
 		s.saver.gen.Store(0)
 	}
@@ -219,6 +219,9 @@ func (w *world) unlinker(name string) *actor {
 	}}
 }
 
+// empty forgets who waits.
+func (q *saveQueue) empty() { q.first, q.again = nil, nil }
+
 // saver makes rounds passes of the saver; fail breaks the commit of the first one.
 func (w *world) saver(rounds int, fail bool) *actor {
 	var j *job
@@ -242,7 +245,7 @@ func (w *world) saver(rounds int, fail bool) *actor {
 			})
 		}
 		a.steps = append(a.steps,
-			do(func() { w.s.saver.queue.take(); j = w.s.saver.takeOne(w.session, w.run) }),
+			do(func() { w.s.saver.queue.empty(); j = w.s.saver.takeOne(w.session, w.run) }),
 			during(func() { read = w.redis }),
 			during(func() {
 				if len(j.keys) > 0 && err == nil {
@@ -254,7 +257,7 @@ func (w *world) saver(rounds int, fail bool) *actor {
 			during(func() {
 				var pairs []any
 				if w.s.saver.settle(j, nil, err); err == nil {
-					pairs = j.takeMarks()
+					pairs = j.takeMarks(round == rounds-1) // the passes before leave marks of what they save
 				}
 				read = ""
 				if len(pairs) == 2 {

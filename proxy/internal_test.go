@@ -71,7 +71,7 @@ func TestDoubtfulMarkIsSetAnew(t *testing.T) {
 	}
 	j := s.saver.takeOne(r, s.runs.Current())
 	s.saver.settle(j, nil, nil)
-	if pairs := j.takeMarks(); len(pairs) != 2 || pairs[1] != first {
+	if pairs := j.takeMarks(true); len(pairs) != 2 || pairs[1] != first {
 		t.Fatalf("marks to be removed: %v", pairs)
 	}
 	s.saver.finish(j, true)
@@ -87,7 +87,7 @@ func TestWaitSaved(t *testing.T) {
 		"saver": func(s *Server, r ref) {
 			j := s.saver.takeOne(r, s.runs.Current())
 			s.saver.settle(j, nil, nil)
-			j.takeMarks()
+			j.takeMarks(true)
 			s.saver.finish(j, false)
 		},
 		"eviction": func(s *Server, r ref) {
@@ -239,5 +239,40 @@ func TestEmptyValuesAreValues(t *testing.T) {
 	}
 	if b := bytesOf("text"); string(b) != "text" {
 		t.Errorf("text: %q", b)
+	}
+}
+
+// Who goes on writing finds the mark that stands, save after save; it goes with the first turn in which nothing is to be saved.
+func TestMarkStaysWhileItsKeyIsWritten(t *testing.T) {
+	s := newServer(t)
+	s.runs.Observe("run")
+	r := residentSession(s, "s:x:k")
+	gen := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver)
+	r.marked([]byte("s:x:k"), gen)
+	turn := func() []any {
+		j := s.saver.takeOne(r, s.runs.Current())
+		s.saver.settle(j, nil, nil)
+		pairs := j.takeMarks(false)
+		s.saver.finish(j, false)
+		return pairs
+	}
+	for range 3 {
+		if pairs := turn(); len(pairs) != 0 {
+			t.Fatalf("the mark of a key that was just saved goes: %v", pairs)
+		}
+		if again := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver); again != "" {
+			t.Fatalf("a mark that stands is set again: %q", again)
+		}
+		if !r.it.Value.queued {
+			t.Fatal("nobody will take the mark away")
+		}
+		s.sessions.dirtyLocked(r, writeScope{key: []byte("s:x:k")}, &s.saver.queue)
+	}
+	turn()
+	if pairs := turn(); len(pairs) != 2 || pairs[1] != gen {
+		t.Fatalf("marks to be removed: %v", pairs)
+	}
+	if again := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver); again == "" || again == gen {
+		t.Fatalf("a key without a mark is written under %q", again)
 	}
 }

@@ -23,6 +23,8 @@ import (
 //	S3  Only a session that is resident in the current run of Redis is read; if the run changes meanwhile, nothing of what
 //	    was read is saved: absent in a Redis that lost its data does not mean deleted.
 //	S4  What could not be saved is dirty again.
+//	S5  A mark goes only when nothing of its key is dirty and nobody is in the session: M3 asks that it is there before a write, not that it
+//	    goes with the save. So it stays until the turn after that, and whoever goes on writing finds it.
 type saver struct {
 	s     *Server
 	queue saveQueue
@@ -32,6 +34,8 @@ type saver struct {
 	lastErr atomic.Pointer[error]
 	saved   atomic.Int64 // keys saved since the start
 	each    atomic.Int64 // bytes of a key, on average over the latest batch
+
+	pace pace // of run, which alone uses it
 }
 
 // saveBatch and saveBytes bound one round trip: how many keys are read and committed together, and about how many bytes of them. More
@@ -47,48 +51,33 @@ const saveTimeout = 30 * time.Second
 // maxSaveBackoff is the longest pause between two attempts while Postgres is away.
 const maxSaveBackoff = 5 * time.Second
 
-// pace decides when the next pass begins, so that a change is in Postgres within the interval: what has just missed a pass is
-// taken by the next one, and waits for that to end.
-type pace struct {
-	interval time.Duration
-	slow     time.Duration // what passes have taken lately
-}
-
-// longestRest bounds the pause after a pass, however long that took, in intervals.
-const longestRest = 5
-
-// rest returns how long to wait after a pass that has taken so long. At the least a quarter of the interval lies between the starts of
-// two passes, so that changes of one key come together. Where passes take so long that the interval cannot be kept, clients change more
-// than can be saved beside them: then half of the time is theirs, and what they change again meanwhile is saved once.
-func (p *pace) rest(took time.Duration) time.Duration {
-	p.slow = max(took, p.slow*7/8)
-	rest := max(max(p.interval-p.slow, p.interval/4)-took, 0)
-	if took > p.interval/2 {
-		rest = max(rest, min(took, longestRest*p.interval))
-	}
-	return rest
-}
-
-// run saves every interval, or sooner when somebody waits, until ctx ends.
+// run saves what is due, or all that is dirty when somebody waits, until ctx ends.
 func (v *saver) run(ctx context.Context, interval time.Duration) {
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	backoff, pace := interval, pace{interval: interval}
-	for {
+	v.pace = pace{interval: interval}
+	for backoff := time.Duration(0); ; {
+		whole, wait := backoff > 0, backoff
+		if !whole {
+			wait = v.pace.wait(&v.queue, time.Now())
+		}
+		check := whole || wait <= v.pace.recheck()
+		timer.Reset(min(wait, max(v.pace.recheck(), backoff)))
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
 		case <-v.queue.kick:
+			whole = true
+		case <-timer.C:
+			if !check {
+				continue
+			}
 		}
-		begun := time.Now()
-		if err := v.pass(ctx); err != nil {
-			backoff = min(backoff*2, maxSaveBackoff)
-			timer.Reset(backoff)
-			continue
+		if err := v.pass(ctx, whole); err != nil {
+			backoff = min(max(backoff, interval)*2, maxSaveBackoff)
+		} else {
+			backoff = 0
 		}
-		backoff = interval
-		timer.Reset(pace.rest(time.Since(begun)))
 	}
 }
 
@@ -107,71 +96,89 @@ type job struct {
 	marks map[string]*mark // taken out of the record, to be removed from Redis
 }
 
-// pass saves everything that is queued now; the first error ends it.
-func (v *saver) pass(ctx context.Context) error {
-	start := time.Now().UnixMilli()
-	byDB := map[int][]ref{}
-	for _, r := range v.queue.take() {
-		db := v.s.sessions.dbOf(r.it.Key)
-		byDB[db] = append(byDB[db], r)
-	}
-	var first error
-	away := false // a store cannot be reached: the rest waits
-	for db, refs := range byDB {
-		for len(refs) > 0 && !away {
-			var jobs []*job
-			jobs, refs = v.takeBatch(refs)
-			if len(jobs) == 0 {
-				continue
-			}
-			var err error
-			err, away = v.saveJobs(ctx, db, jobs)
-			first = orElse(first, err)
+// pass saves one batch of what is queued now, or the whole of it; a store that is away ends it. whole also takes away all marks that
+// need not stand: who waits does not come back for them.
+func (v *saver) pass(ctx context.Context, whole bool) (first error) {
+	last := v.queue.last()
+	for {
+		begun := time.Now()
+		byDB, n := v.takeBatch(last)
+		if n == 0 {
+			break
 		}
-		v.requeue(refs)
+		err, away := v.saveBatch(ctx, byDB, whole)
+		now := time.Now()
+		v.pace.note(n, now.Sub(begun), now)
+		if first = orElse(first, err); away || !whole {
+			break
+		}
 	}
-	v.note(first, start)
+	v.note(first)
 	return first
 }
 
-func (v *saver) note(err error, start int64) {
+// tidy takes away the marks of what is saved, so that the next process does not save it once more. run must have ended.
+func (v *saver) tidy(ctx context.Context) {
+	if v.queue.keys.Load() == 0 {
+		_ = v.pass(ctx, true) // a mark that stays costs the next process a save
+	}
+}
+
+func (v *saver) note(err error) {
 	v.s.alarms.saving(err, v.queue.keys.Load())
 	if err != nil {
 		v.lastErr.Store(&err)
 		return
 	}
 	v.lastErr.Store(nil)
-	if v.queue.keys.Load() == 0 {
+	since, waits := v.queue.waitsSince()
+	if v.queue.keys.Load() == 0 || !waits {
 		v.queue.oldest.Store(0)
 	} else {
-		v.queue.oldest.Store(start)
+		v.queue.oldest.Store(since.UnixMilli())
 	}
 }
 
-func (v *saver) requeue(refs []ref) {
-	for _, r := range refs {
-		r.sh.Lock()
-		r.it.Value.queued = false
-		v.queue.addLocked(r)
-		r.sh.Unlock()
-	}
-}
-
-// takeBatch takes dirty keys from the front of refs until the batch is full and returns the rest of refs.
-func (v *saver) takeBatch(refs []ref) (jobs []*job, rest []ref) {
-	run, n := v.s.runs.Current(), 0
-	for i, r := range refs {
-		if n >= saveBatch || int64(n)*v.each.Load() >= saveBytes {
-			return jobs, refs[i:]
+// takeBatch takes dirty keys of the sessions that have waited longest, of those that were queued when last was, until a batch is full.
+// n is how many sessions had their turn.
+func (v *saver) takeBatch(last uint64) (byDB map[int][]*job, n int) {
+	run, keys := v.s.runs.Current(), 0
+	byDB = map[int][]*job{}
+	for keys < saveBatch && int64(keys)*v.each.Load() < saveBytes {
+		r, ok := v.queue.pop(last)
+		if !ok {
+			break
 		}
-		j := v.takeOne(r, run)
-		if j == nil {
+		n++
+		if j := v.takeOne(r, run); j != nil {
+			db := v.s.sessions.dbOf(r.it.Key)
+			byDB[db] = append(byDB[db], j)
+			keys += max(len(j.keys), 1)
+		}
+	}
+	return byDB, n
+}
+
+// saveBatch saves what was taken. away: a store cannot be reached; what is left is dirty again.
+func (v *saver) saveBatch(ctx context.Context, byDB map[int][]*job, whole bool) (first error, away bool) {
+	for db, jobs := range byDB {
+		if away {
+			v.giveBack(jobs, first)
 			continue
 		}
-		n += len(j.keys)
-		jobs = append(jobs, j)
+		var err error
+		err, away = v.saveJobs(ctx, db, jobs, whole)
+		first = orElse(first, err)
 	}
-	return jobs, nil
+	return first, away
+}
+
+// giveBack makes dirty again what was taken and is not going to be saved now.
+func (v *saver) giveBack(jobs []*job, why error) {
+	for _, j := range jobs {
+		v.settle(j, nil, why)
+		v.finish(j, false)
+	}
 }
 
 func (v *saver) takeOne(r ref, run upstream.Run) *job {
@@ -190,7 +197,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		return nil // queued again when it is resident: its keys must not be read as they are now
 	}
 	if g.state != resident {
-		v.queue.addLocked(r) // the flight is over soon
+		v.queue.retryLocked(r) // the flight is over soon
 		return nil
 	}
 	j := &job{ref: r, id: v.s.sessions.id(r.it.Key), keys: map[string]*dirtyKey{}, seq: d.dirtySeq, run: run, done: make(chan struct{}), told: make(chan struct{})}
@@ -209,7 +216,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		delete(d.dirty, name)
 	}
 	if len(d.dirty) > 0 {
-		v.queue.addLocked(r)
+		v.queue.retryLocked(r)
 	}
 	j.heat = session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes}
 	d.saving, d.storing, d.grown = j.done, j.told, false

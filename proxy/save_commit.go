@@ -12,7 +12,7 @@ import (
 )
 
 // saveJobs reads and commits one batch, and says so to everyone who waits for it.
-func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job) (err error, away bool) {
+func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job, whole bool) (err error, away bool) {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	again, err := v.commit(ctx, db, jobs)
@@ -27,12 +27,14 @@ func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job) (err error, a
 	for _, j := range jobs {
 		v.settle(j, again[j.ref], j.err)
 		if j.err == nil {
-			pairs = append(pairs, j.takeMarks()...)
+			pairs = append(pairs, j.takeMarks(whole)...)
 		}
 	}
 	// The marks go while the sessions still count as being saved: an eviction must not leave one behind.
 	uerr := v.s.meta.unmark(ctx, db, pairs)
-	v.s.barrier("save-unmarked")
+	if len(pairs) > 0 {
+		v.s.barrier("save-unmarked")
+	}
 	if err == nil {
 		v.measure(ctx, db, jobs)
 	}
@@ -153,8 +155,10 @@ func (v *saver) settle(j *job, again map[string]*dirtyKey, err error) {
 	switch {
 	case err != nil:
 		d.putBackLocked(j.keys, &v.queue)
+		v.queue.retryLocked(r)
 	case len(again) > 0:
 		d.putBackLocked(again, &v.queue)
+		v.queue.retryLocked(r)
 	case j.seq > d.savedSeq:
 		d.savedSeq = j.seq
 		d.announceLocked()
@@ -162,8 +166,9 @@ func (v *saver) settle(j *job, again map[string]*dirtyKey, err error) {
 }
 
 // takeMarks takes the marks of saved keys out of the record and returns them as key and generation alternately. A command in
-// flight may have found its mark there and written none, so marks stay while the session is busy.
-func (j *job) takeMarks() (pairs []any) {
+// flight may have found its mark there and written none, so marks stay while the session is busy. Unless all is true they also stay
+// for one turn more after the save: most that is written is written again soon, and would have to be marked again.
+func (j *job) takeMarks(all bool) (pairs []any) {
 	j.ref.sh.Lock()
 	defer j.ref.sh.Unlock()
 	d := j.ref.it.Value.more
@@ -173,7 +178,7 @@ func (j *job) takeMarks() (pairs []any) {
 	d.settled = ""
 	j.marks = map[string]*mark{}
 	for key, m := range d.marks {
-		if d.dirty[key] == nil {
+		if d.dirty[key] == nil && (all || j.keys[key] == nil) {
 			pairs = append(pairs, key, m.gen)
 			j.marks[key] = m
 			delete(d.marks, key)
@@ -202,7 +207,7 @@ func (v *saver) finish(j *job, keepMarks bool) {
 		}
 	}
 	if len(d.dirty)+len(d.marks) > 0 {
-		v.queue.addLocked(r) // failed, changed again, or in use: look again
+		v.queue.addLocked(r) // changed again, in use, or marked: look again
 	}
 	if !r.it.Value.unsavedLocked() {
 		d.announceLocked()

@@ -275,6 +275,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	var err error
 	if begun {
 		err = s.saveAll(ctx)
+		s.duties.stop()
+		s.saver.tidy(ctx)
 		s.flushHeat(context.WithoutCancel(ctx), 0) // also when the saving has used the time up
 	}
 	s.close()
