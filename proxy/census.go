@@ -32,7 +32,7 @@ import (
 //	nobody has looked at a session since Redis was started (state unknown)   Redis is asked about each of its keys.
 //	a key's last element went, Postgres was read, the session was evicted    noted as inside: Redis's word is the truth.
 //
-// KEYS names a key that both stores show once. SCAN is many commands and keeps no census; see Server.presence.
+// KEYS names a key that both stores show once. SCAN is many commands and keeps no census; see listing.go.
 //
 // Rejected: counting sessions by their residency entries (a restore writes its entry after its keys), and stamps of time for moves
 // (the clock steps, and what was sent before T may run after it).
@@ -153,13 +153,10 @@ func (a *coming) drop() {
 func (s *Server) beginCensus(ctx context.Context) (*census, error) {
 	m := &s.moves
 	m.gate.Lock()
-	c := &census{m: m, was: map[string]whereabouts{}, early: map[int]int64{}}
+	c := m.beginWatch()
+	c.early = map[int]int64{}
 	names := map[int][]string{}
 	m.mu.Lock()
-	if m.censuses == nil {
-		m.censuses = map[*census]struct{}{}
-	}
-	m.censuses[c] = struct{}{}
 	for a := range m.coming {
 		names[a.db] = slices.AppendSeq(names[a.db], maps.Keys(a.names))
 	}
@@ -174,6 +171,26 @@ func (s *Server) beginCensus(ctx context.Context) (*census, error) {
 		c.early[db] = n
 	}
 	return c, nil
+}
+
+// beginWatch begins a census without a T: it only notes who moves.
+func (m *moves) beginWatch() *census {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &census{m: m, was: map[string]whereabouts{}}
+	if m.censuses == nil {
+		m.censuses = map[*census]struct{}{}
+	}
+	m.censuses[c] = struct{}{}
+	return c
+}
+
+// hasLeft reports whether a session that was in Redis has left it since.
+func (c *census) hasLeft(identity string) bool {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	was, moved := c.was[identity]
+	return moved && was == isInside
 }
 
 func (c *census) counted() { c.m.gate.Unlock() }

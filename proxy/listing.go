@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 // KEYS, SCAN, DBSIZE and RANDOMKEY tell about keys that they do not name, and evicted sessions' keys are among them. Redis is
 // asked first, then Postgres. What KEYS and DBSIZE add of Postgres, a census says (census.go). For the others: a key that Postgres has and Redis did not show is shown if its session was outside Redis
 // at some time since Redis was asked: resident all the while, Redis's word is the truth (the key is deleted and not saved
-// yet); otherwise Redis may have been asked too late or too early, and is asked about that key again if it has it by now.
+// yet); otherwise Redis may have been asked too late or too early, and is asked about that key again if it has it by now. What
+// Postgres had of a session that has left Redis since is of no use: its eviction has saved what clients did to it before, deletions too.
 
 // listPage is how many stored keys are read from Postgres at once.
 const listPage = 2000
@@ -93,16 +95,33 @@ func (s *Server) missed(ctx context.Context, db int, page []session.Entry, since
 	return found, nil
 }
 
+// missedPage reads a page of stored keys and returns those of them that missed returns. It is read again if one of these has left Redis
+// meanwhile, a few times at most: with so much coming and going a key may be named that has just been deleted.
+func (s *Server) missedPage(ctx context.Context, db int, after int64, limit int, since int64, typ string,
+	want func(*session.Entry) bool) (page []session.Entry, found []*session.Entry, err error) {
+	for range pageTries {
+		watch := s.moves.beginWatch()
+		if page, err = s.page(ctx, db, after, limit); err == nil {
+			found, err = s.missed(ctx, db, page, since, typ, want)
+		}
+		stale := slices.ContainsFunc(found, func(e *session.Entry) bool { return watch.hasLeft(s.sessions.identityOf(e.Session)) })
+		watch.close()
+		if err != nil || !stale {
+			break
+		}
+	}
+	return page, found, err
+}
+
+// pageTries bounds how often a page is read.
+const pageTries = 5
+
 // stored calls f for every stored key that is wanted and may have been missed when Redis was asked at since (unix
 // nanoseconds), until f says no. It waits for Postgres as long as restore.wait allows.
 func (s *Server) stored(ctx context.Context, db int, since int64, want, f func(e *session.Entry) bool) error {
 	var after int64
 	for {
-		page, err := s.page(ctx, db, after, listPage)
-		if err != nil {
-			return err
-		}
-		found, err := s.missed(ctx, db, page, since, "", want)
+		page, found, err := s.missedPage(ctx, db, after, listPage, since, "", want)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type bend struct {
 	mu                    sync.Mutex
 	afterSave, afterStubs func() error
+	afterKeys             atomic.Pointer[func()] // not an error: something that happens while a listing looks at what it has read
 }
 
 func (b *bend) run(f *func() error) error {
@@ -49,6 +51,14 @@ func (s *bentStore) Save(ctx context.Context, changes []session.Change, now int6
 		err = s.bend.run(&s.bend.afterSave)
 	}
 	return refused, err
+}
+
+func (s *bentStore) Keys(ctx context.Context, db int, after int64, limit int, now int64) ([]session.Entry, error) {
+	page, err := s.Store.Keys(ctx, db, after, limit, now)
+	if f := s.bend.afterKeys.Swap(nil); f != nil {
+		(*f)()
+	}
+	return page, err
 }
 
 func (s *bentStore) SaveElsewhere(ctx context.Context, changes []session.Change) error {

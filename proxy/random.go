@@ -123,6 +123,8 @@ func (l *listing) draw(ctx context.Context, v resp.Value) (string, error) {
 // drawStored draws a stored key; "": it is one that Redis has.
 func (l *listing) drawStored(ctx context.Context, x session.Extent) (string, error) {
 	s := l.c.s
+	watch := s.moves.beginWatch()
+	defer watch.close()
 	after := x.First - 1 + rand.Int64N(x.Last-x.First+1)
 	page, err := s.store.Keys(ctx, l.db, after, drawPage, nowMilli())
 	if rest := drawPage - len(page); err == nil && rest > 0 { // those at the end have as many neighbours as others
@@ -139,7 +141,7 @@ func (l *listing) drawStored(ctx context.Context, x session.Extent) (string, err
 	}
 	i := rand.IntN(len(page))
 	found, err := s.missed(ctx, l.db, page[i:i+1], l.since, "", anyEntry)
-	if err != nil || len(found) == 0 {
+	if err != nil || len(found) == 0 || watch.hasLeft(s.sessions.identityOf(found[0].Session)) {
 		return "", err
 	}
 	return found[0].Key, nil

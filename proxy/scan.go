@@ -133,11 +133,7 @@ func (l *listing) storedPage(ctx context.Context, inRedis []string) ([]byte, err
 		since = l.since // the cursor knows the time of its scan's start to 4 s only
 	}
 	for range 10 {
-		page, err := l.c.s.page(ctx, l.db, int64(cur.inner), limit)
-		if err != nil {
-			return nil, err
-		}
-		found, err := l.c.s.missed(ctx, l.db, page, since, o.typ, wanted)
+		page, found, err := l.c.s.missedPage(ctx, l.db, int64(cur.inner), limit, since, o.typ, wanted)
 		if err != nil {
 			return nil, err
 		}
