@@ -9,19 +9,20 @@ import (
 
 // Item is one session in a Table. Key is read-only; all else belongs to the lock of the item's shard.
 type Item[V any] struct {
+	// The order is that of use: what a touch needs stands in as few cache lines as possible.
 	Key        string // the owner's encoded identity, any bytes; stands in inline where it fits
+	inline     [inlineKey]byte
 	LastAccess int64  // unix milliseconds; see rule 3 of the package
 	Hits       uint64 // touches since the session was first seen
-	Bytes      int64  // estimated size in Redis; change it with Shard.SetBytes
 	Value      V      // the owner's state
 
 	prev, next *Item[V]
+	Bytes      int64  // estimated size in Redis; change it with Shard.SetBytes
 	mark       uint32 // the last search that looked at the item, so that none looks twice
 	place      uint32 // the group's ranking keeps it there; 0: nowhere
 	group      uint16
 	listed     bool
 	removed    bool
-	inline     [inlineKey]byte
 }
 
 // inlineKey is how long a key may be to stand in its item: a UUID and the proxy's four bytes before it. Elsewhere it would be

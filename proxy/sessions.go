@@ -39,12 +39,12 @@ type gate struct {
 	queued bool    // stands in the saver's queue
 	aging  bool    // found by a scan that goes on: it stands in no order until all its keys have said how old it is
 	fresh  bool    // made by a touch: its heat of earlier days has not been read yet
+	more   *detail // nil for a session at rest: clean, nothing under way
 	why    cause   // of its last eviction
 	left   uint32  // when that was, unix seconds
 	sizeKB uint32  // what Redis last said that it takes, for estimates to begin from
 	ghost  uint32  // number of its last eviction for want of memory, 0: none (thrash.go)
 	loaded int64   // when it last became resident, unix nanoseconds
-	more   *detail // nil for a session at rest: clean, nothing under way
 }
 
 // detail is what only a session in motion needs.
