@@ -140,6 +140,9 @@ func (c *Command) TargetDB(args [][]byte) (db int, ok bool) {
 	return db, ok
 }
 
+// NamesDB reports whether a call may name a database: see TargetDB.
+func (c *Command) NamesDB() bool { return c.keys.find == findMove || c.keys.find == findCopy }
+
 // Fields tells where the names of the hash fields are that the command changes or removes: at first, first+step, ... up to
 // and including last. Not ok: the command does not name fields, or not in a way that Redis accepts.
 func (c *Command) Fields(args [][]byte) (first, last, step int, ok bool) {

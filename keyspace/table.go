@@ -88,7 +88,11 @@ func (t *Table) Lookup(args [][]byte) *Command {
 		return nil
 	}
 	s := t.snap.Load()
-	top := s.find(args[0])
+	return s.called(s.find(args[0]), args)
+}
+
+// called returns what args call, whose first stands at top; nil: nowhere.
+func (s *snapshot) called(top *slot, args [][]byte) *Command {
 	if top == nil {
 		return nil
 	}

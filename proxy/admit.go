@@ -238,6 +238,9 @@ func (c *client) beginWrites(e *entry) {
 			continue
 		}
 		t.gen = c.s.sessions.beginWrite(t.ref, t.key, c.s.saver)
+		if t.gen != "" {
+			c.g.toMark++
+		}
 		if t.access == keyspace.Remove && t.ref.isAway() {
 			t.access = keyspace.Write // nothing in Postgres to remove ahead (O2)
 		}

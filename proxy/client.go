@@ -144,7 +144,7 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 			rc.Close()
 		}
 	}()
-	c.begin()
+	c.begin(time.Now())
 	if l := c.conn.Large(); l != nil {
 		c.execLarge(l)
 	} else {
@@ -166,8 +166,8 @@ func (s *Server) handle(rc redcon.Conn, first redcon.Command) {
 	}
 }
 
-func (c *client) begin() {
-	now := time.Now()
+// begin begins a batch, or in a lane a group.
+func (c *client) begin(now time.Time) {
 	c.now, c.rules = now.UnixMilli(), c.s.rules.Load()
 	c.timer.begun = now
 	c.mu.Lock()

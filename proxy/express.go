@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 
 	"credproxy/internal/poll"
-	"credproxy/internal/resp"
 	"credproxy/keyspace"
 	"credproxy/proxy/upstream"
 )
@@ -59,7 +58,7 @@ func (c *client) settle() {
 	if len(c.g.entries) > 0 {
 		n := len(c.call.Ends)
 		c.land()
-		err := c.afterLoss(c.call.Err(), n, c.g.req)
+		err := c.afterLoss(c.call.Err(), n, c.g.sent)
 		c.expect(c.call.Size(), n)
 		c.distribute(err)
 		c.g.reset()
@@ -72,18 +71,15 @@ func (c *client) depart(line *upstream.Conn) bool {
 	if line.Err() != nil || line.Run() != c.s.runs.Current() {
 		return false
 	}
-	c.begin()
-	c.laneArgs = c.laneArgs[:0]
+	c.begin(c.seat.l.at)
+	c.g.changes = 0
 	c.g.conn, c.g.tight = line, c.s.policy.room.tight(2*maxGroupBytes)
 	return true
 }
 
 // express adds a command to the group if nothing about it can block (X3); false: it is the goroutine's, and nothing has happened.
-func (c *client) express(raw []byte) bool {
-	from := len(c.laneArgs)
-	c.laneArgs = resp.AppendArgs(c.laneArgs, raw) // one array for the whole group: its touches point into it
-	args := c.laneArgs[from:]
-	cmd := c.s.table.Lookup(args)
+func (c *client) express(raw []byte, args [][]byte) bool {
+	cmd := c.seat.l.names.Lookup(args)
 	if cmd == nil || !c.isPlain(cmd, args) {
 		return false
 	}
@@ -113,8 +109,12 @@ func (c *client) express(raw []byte) bool {
 	if c.last.Load() != cmd {
 		c.last.Store(cmd)
 	}
-	c.g.entries = append(c.g.entries, entry{cmd: cmd, raw: raw, reads: cmd.OnlyReads(), touches: [2]int{first, len(c.g.touches)}})
-	c.beginWrites(&c.g.entries[len(c.g.entries)-1])
+	e := c.g.addEntry()
+	e.cmd, e.raw, e.reads, e.touches = cmd, raw, cmd.OnlyReads(), [2]int{first, len(c.g.touches)}
+	if !e.reads {
+		c.g.changes = len(c.g.entries)
+	}
+	c.beginWrites(e)
 	c.g.size += len(raw)
 	return true
 }
@@ -155,11 +155,21 @@ func (c *client) tally() {
 
 // isPlain reports whether the command just goes upstream.
 func (c *client) isPlain(cmd *keyspace.Command, args [][]byte) bool {
-	if !cmd.ArityOK(len(args)) || c.s.handlerOf(cmd) != nil || c.rules.denies(cmd) || cmd.Has(keyspace.Blocking) && cmd.Blocks(args) {
+	if !cmd.ArityOK(len(args)) || c.s.saver.crowded() {
 		return false
 	}
-	_, other := cmd.TargetDB(args)
-	return !other && !c.s.saver.crowded()
+	if l := c.seat.l; l.plain != cmd || l.rules != c.rules { // what its name alone does not say
+		if c.s.handlerOf(cmd) != nil || c.rules.denies(cmd) || cmd.Has(keyspace.Blocking) && cmd.Blocks(args) {
+			return false
+		}
+		if _, other := cmd.TargetDB(args); other {
+			return false
+		}
+		if !cmd.Has(keyspace.Blocking) && !cmd.NamesDB() {
+			l.plain, l.rules = cmd, c.rules
+		}
+	}
+	return true
 }
 
 // touchPlainly passes the gates of a command that removes nothing.
@@ -199,6 +209,16 @@ func (g *group) latest() ref {
 	return ref{}
 }
 
+// addEntry returns a new entry, which is zero, at the end.
+func (g *group) addEntry() *entry {
+	n := len(g.entries)
+	if n == cap(g.entries) {
+		g.entries = append(g.entries, entry{})
+	}
+	g.entries = g.entries[:n+1] // reset leaves nothing behind the end
+	return &g.entries[n]
+}
+
 // addTouch returns a new touch, which is zero, at the end.
 func (g *group) addTouch() *touch {
 	n := len(g.touches)
@@ -236,10 +256,30 @@ func (c *client) isPlainly() bool {
 	return c.g.marks == 0 && !c.call.Failed() && c.call.Whole() && !c.rules.through
 }
 
+// takeOff is request for a lane's group. Without marks in between it is what the client has sent, and need not be copied together: all its
+// commands stand one after the other in the guard's buffer (X2).
+func (c *client) takeOff() (req []byte, n int, err error) {
+	if c.g.toMark > 0 {
+		req, n, err = c.request()
+	} else {
+		c.call.Reset()
+		req, n = c.conn.Taken(c.g.size), len(c.g.entries)
+	}
+	c.g.sent = req
+	return req, n, err
+}
+
 // finishAll ends the touches of a group whose commands all ran.
 func (c *client) finishAll() {
 	for i := range c.g.entries {
-		c.finish(&c.g.entries[i], nil, nil)
+		e := &c.g.entries[i]
+		if !e.reads {
+			c.finish(e, nil, nil)
+			continue
+		}
+		for j := e.touches[0]; j < e.touches[1]; j++ {
+			c.s.finishTouch(&c.g.touches[j], false)
+		}
 	}
 }
 

@@ -16,15 +16,17 @@ type group struct {
 	entries  []entry
 	touches  []touch
 	removals int // touches whose key must be removed from Postgres first
+	toMark   int // touches whose mark has to be sent first
 	marks    int // that were sent
 	size     int // bytes of the requests
 	changes  int // replies up to that of the last command that may have changed something
 	req      []byte
-	tally    tally // of a lane
-	tight    bool  // in a lane: memory may be full before the group is over
-	room     int64 // bytes that are reserved for the group
-	coming   int64 // for the command that is being admitted
-	owed     int64 // in a lane: to be reserved before the group is sent
+	sent     []byte // by a lane: req, or the commands where they stand in the guard's buffer
+	tally    tally  // of a lane
+	tight    bool   // in a lane: memory may be full before the group is over
+	room     int64  // bytes that are reserved for the group
+	coming   int64  // for the command that is being admitted
+	owed     int64  // in a lane: to be reserved before the group is sent
 }
 
 // entry is one command of a group.
@@ -119,7 +121,7 @@ func (g *group) reset() {
 	clear(g.entries)
 	clear(g.touches)
 	g.entries, g.touches = g.entries[:0], g.touches[:0]
-	g.conn, g.removals, g.marks, g.size, g.owed = nil, 0, 0, 0, 0
+	g.conn, g.removals, g.toMark, g.marks, g.size, g.owed, g.sent = nil, 0, 0, 0, 0, 0, nil
 	if cap(g.req) > maxGroupBytes {
 		g.req = nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"credproxy/internal/poll"
 	"credproxy/internal/resp"
+	"credproxy/keyspace"
 	"credproxy/proxy/upstream"
 )
 
@@ -34,7 +35,11 @@ type lane struct {
 	buf    []byte        // what is read from Redis in one go
 	landed []*seat       // whose replies have come in this turn
 	lines  []*upstream.Conn
-	now    int64 // unix nanoseconds, as of this turn
+	at     time.Time // when this turn began
+	now    int64     // the same, unix nanoseconds
+	names  keyspace.Latest
+	plain  *keyspace.Command // just goes upstream, by these rules, whatever its arguments
+	rules  *rules
 	swept  int64 // when idle clients were last looked for
 	seats  map[*seat]struct{}
 }
@@ -72,7 +77,8 @@ func newLane(s *Server) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lane{s: s, poller: p, alone: runtime.GOMAXPROCS(0) == 1, done: make(chan struct{}), buf: make([]byte, laneBuffer), seats: map[*seat]struct{}{}}, nil
+	return &lane{s: s, poller: p, alone: runtime.GOMAXPROCS(0) == 1, done: make(chan struct{}), buf: make([]byte, laneBuffer), seats: map[*seat]struct{}{},
+		names: keyspace.Latest{Table: s.table}}, nil
 }
 
 func (l *lane) run() {
@@ -89,7 +95,8 @@ func (l *lane) stop() {
 // turn is one round: what Redis has sent first, so that the replies to one client and its next commands, and those of others, meet in one
 // write upstream.
 func (l *lane) turn(ready []poll.Event) {
-	l.now = time.Now().UnixNano()
+	l.at = time.Now()
+	l.now = l.at.UnixNano()
 	for _, ev := range ready {
 		if line, ok := ev.Conn.Tag.(*upstream.Conn); ok {
 			l.hear(line)
@@ -238,7 +245,12 @@ func (st *seat) serve() {
 func (st *seat) gather() bool {
 	c := st.c
 	for len(c.g.entries) < firstGroup+c.more && c.g.size < maxGroupBytes && !st.going {
-		raw, found := c.conn.Next()
+		if len(c.g.entries) == 0 {
+			c.laneArgs = c.laneArgs[:0]
+		}
+		from := len(c.laneArgs)
+		raw, args, found := c.conn.Next(c.laneArgs) // one array for the whole group: its touches point into it
+		c.laneArgs = args // also without a command: it may have grown
 		if found == resp.Nothing {
 			break
 		}
@@ -246,7 +258,7 @@ func (st *seat) gather() bool {
 			st.going = true
 			break
 		}
-		if len(c.g.entries) == 0 && !c.depart(st.line) || !c.express(raw) {
+		if len(c.g.entries) == 0 && !c.depart(st.line) || !c.express(raw, args[from:]) {
 			c.conn.Back(raw)
 			st.going = true
 		}
@@ -266,7 +278,7 @@ func (st *seat) pull() {
 // fly sends the client's group.
 func (st *seat) fly() {
 	c := st.c
-	req, n, err := c.request()
+	req, n, err := c.takeOff()
 	if err == nil {
 		c.writeBarrier("mark-unsent", "write-unsent")
 		c.boundReplies()

@@ -80,6 +80,9 @@ func (s *scanner) next(b []byte, lim *Limits, authed bool) (n int, v verdict) {
 	return n, command
 }
 
+// fresh reports whether nothing of the frame has been judged yet.
+func (s *scanner) fresh() bool { return s.args == 0 && s.look == 0 && s.gone == 0 }
+
 // line finds the end of an inline command. Redis looks for it with strchr, so a NUL byte hides every line feed behind
 // it: the line then never ends, it only gets too long.
 func (s *scanner) line(b []byte, lim *Limits) (int, verdict) {

@@ -44,29 +44,46 @@ const (
 	Other               // what the goroutine has to deal with, or a command too large
 )
 
-// Next returns the next whole command in the buffer, canonical, valid until the next Pull or Rest.
-func (c *Conn) Next() ([]byte, Find) {
+// Next returns the next whole command in the buffer, canonical, and args with its arguments appended. All of them are valid until the next
+// Pull or Rest.
+func (c *Conn) Next(args [][]byte) (raw []byte, _ [][]byte, _ Find) {
 	if c.done == len(c.buf) {
-		return nil, Nothing
+		return nil, args, Nothing
 	}
 	from := c.done
+	if c.scan.fresh() {
+		var n int
+		if n, args = wholeCommand(c.buf[from:], &c.lim, args); n > 0 {
+			return c.take(n), args, Command
+		}
+	}
 	n, v := c.scan.next(c.buf[from:], &c.lim, true)
 	switch v {
 	case command:
-		c.done += n
-		c.off, c.ready = c.done, c.done
-		c.wide = n > socketChunk
-		c.count()
-		return c.buf[from:c.done:c.done], Command
+		raw = c.take(n)
+		return raw, AppendArgs(args, raw), Command
 	case more:
 		if c.scan.missing(len(c.buf)-from) > maxRide || c.pace.trickling() {
-			return nil, Other
+			return nil, args, Other
 		}
-		return nil, Nothing
+		return nil, args, Nothing
 	}
 	c.refused = v == broken
-	return nil, Other // the goroutine's scan finds the same
+	return nil, args, Other // the goroutine's scan finds the same
 }
+
+// take moves on behind a command of n bytes.
+func (c *Conn) take(n int) (raw []byte) {
+	from := c.done
+	c.done += n
+	c.off, c.ready = c.done, c.done
+	c.wide = n > socketChunk
+	c.count()
+	return c.buf[from:c.done:c.done]
+}
+
+// Taken returns the last n bytes of the commands that Next has returned since the last Pull, but for one that was given Back.
+func (c *Conn) Taken(n int) []byte { return c.buf[c.off-n : c.off : c.off] }
 
 // Back gives the command that Next has just returned to the goroutine.
 func (c *Conn) Back(raw []byte) {
