@@ -20,7 +20,8 @@ DELETE FROM credproxy.keys WHERE kid = ANY (ARRAY (
 DELETE FROM credproxy.fields WHERE ctid = ANY (ARRAY (
 	SELECT f.ctid FROM unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[]) AS u (db, keyspace, id, key, field)
 	` + joinSession + ` ` + joinKey + `
-	JOIN LATERAL (SELECT x.ctid FROM credproxy.fields x WHERE x.kid = k.kid AND x.field = u.field LIMIT 1) f ON true))`
+	JOIN LATERAL (SELECT x.ctid FROM credproxy.fields x WHERE x.kid = k.kid AND x.field = u.field LIMIT 1) f ON true
+	WHERE k.type = 2 AND k.form = 1))`
 
 	// A hash whose last field went is no key any more.
 	deleteEmptySQL = `

@@ -16,14 +16,14 @@ import (
 // the round trip matters less.
 
 const (
-	// Not for a hash in the clear, which would leave its fields behind, and not for the first key of a session that was elsewhere.
+	// Not for a hash in the clear or a value in parts, which would leave their rows behind, and not for the first key of a session that was elsewhere.
 	directPutSQL = `
 INSERT INTO credproxy.keys AS k (sid, key, full_key, type, form, expire_at, value)
 SELECT x.sid, $4::bytea, $5::bytea, $6::smallint, $7::smallint, nullif($8::bigint, 0), $9::bytea
 FROM credproxy.sessions x WHERE x.db = $1 AND x.keyspace = $2 AND x.id = $3 AND NOT x.elsewhere
 ON CONFLICT (sid, key) DO UPDATE SET
 	type = excluded.type, form = excluded.form, expire_at = excluded.expire_at, value = excluded.value
-WHERE NOT (k.type = 2 AND k.form = 1)
+WHERE NOT (k.type = 2 AND k.form = 1) AND k.form < 5
 	AND ((k.type, k.form, k.expire_at) IS DISTINCT FROM (excluded.type, excluded.form, excluded.expire_at)
 		OR k.value IS DISTINCT FROM excluded.value)`
 

@@ -26,7 +26,7 @@ const (
 	stubFieldsSQL = `
 DELETE FROM credproxy.fields WHERE kid = ANY (ARRAY (
 	SELECT k.kid FROM unnest($1::int[], $2::text[], $3::bytea[]) AS u (db, keyspace, id) ` + joinSession + `
-	JOIN credproxy.keys k ON k.sid = s.sid WHERE k.type = 2 AND k.form = 1))`
+	JOIN credproxy.keys k ON k.sid = s.sid WHERE k.type = 2 AND k.form = 1 OR k.form >= 5))`
 
 	stubAsideSQL = `
 UPDATE credproxy.keys SET form = -1, value = NULL, expire_at = NULL WHERE sid = ANY (ARRAY (

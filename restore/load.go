@@ -17,6 +17,11 @@ const (
 	formDump   = 2 // the payload of DUMP, which carries its own version and checksum
 	formStub   = 3 // only the name and the type: the operator's own tables hold the value (elsewhere.go)
 	formSigned = 4 // a signature, and behind it the payload of DUMP (sign.go)
+
+	// In parts, which are rows of fields (apart.go). The key's own row has the length, 8 bytes, behind the signature if there is one.
+	formParts       = 5 // a string
+	formDumpParts   = 6 // the payload of DUMP
+	formSignedParts = 7 // the same, signed
 )
 
 // loadSQL returns everything of the sessions in one result, so from one point in time: of each session a row of its own (n
@@ -57,7 +62,7 @@ CROSS JOIN LATERAL (
 // FromSource when that had something. What comes from there is not stored yet. The first Save of the session ends the source's
 // say for all of its keys, so it must hold all of them.
 func (s *Store) Load(ctx context.Context, id session.ID, now int64) (session.Snapshot, error) {
-	snapshots, err := s.load(ctx, []session.ID{id}, now, nil)
+	snapshots, err := s.load(ctx, []session.ID{id}, now, 0, nil)
 	return s.loaded(ctx, id, snapshots, err)
 }
 
@@ -65,15 +70,19 @@ func (s *Store) Load(ctx context.Context, id session.ID, now int64) (session.Sna
 // return a *PoisonError together with the rest, and asks the source for those that are not stored. An id that is listed
 // twice gets the same snapshot twice, sharing memory.
 func (s *Store) LoadMany(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
-	return s.loadMany(ctx, ids, now, s.fromSource)
+	return s.loadMany(ctx, ids, now, 0, s.fromSource)
 }
 
-// LoadStored is LoadMany without the source, for callers that compare with what is stored here.
+// storedMost is how many bytes of values LoadStored hands over.
+const storedMost = 32 << 20
+
+// LoadStored is LoadMany without the source, for callers that compare with what is stored here. Of keys beyond storedMost it says
+// how large they are (Apart), not what they hold.
 func (s *Store) LoadStored(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
-	return s.loadMany(ctx, ids, now, nil)
+	return s.loadMany(ctx, ids, now, storedMost, nil)
 }
 
-func (s *Store) loadMany(ctx context.Context, ids []session.ID, now int64,
+func (s *Store) loadMany(ctx context.Context, ids []session.ID, now, most int64,
 	more func(context.Context, []session.ID, []session.Snapshot) error) ([]session.Snapshot, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -86,7 +95,7 @@ func (s *Store) loadMany(ctx context.Context, ids []session.ID, now int64,
 			once = append(once, id)
 		}
 	}
-	snapshots, err := s.load(ctx, once, now, nil)
+	snapshots, err := s.load(ctx, once, now, most, nil)
 	if snapshots != nil && more != nil {
 		if failed := more(ctx, once, snapshots); failed != nil {
 			snapshots, err = nil, failed
@@ -127,13 +136,14 @@ func (s *Store) fromSource(ctx context.Context, ids []session.ID, snapshots []se
 	return nil
 }
 
-// load returns nil snapshots exactly when it failed. The ids differ. p is nil unless one session is read in parts.
-func (s *Store) load(ctx context.Context, ids []session.ID, now int64, p *parts) ([]session.Snapshot, error) {
+// load returns nil snapshots exactly when it failed. The ids differ. Values beyond most bytes are left out (0: none). p is nil unless one
+// session is read in parts.
+func (s *Store) load(ctx context.Context, ids []session.ID, now, most int64, p *parts) ([]session.Snapshot, error) {
 	sql, args := loadQuery(ids, now)
 	var l *loading
 	err := s.retry(ctx, func() error {
 		l = newLoading(ids, s.signer)
-		l.parts = p
+		l.parts, l.most = p, most
 		if err := p.restart(); err != nil {
 			return err
 		}
@@ -169,6 +179,14 @@ type loading struct {
 	parts     *parts // nil: all goes into the snapshots
 	signer    *signer
 	poison    []PoisonedKey
+	most      int64 // bytes of values that are handed over, 0: all
+	used      int64 // of them
+}
+
+// fits counts bytes of a value; false: they are left out.
+func (l *loading) fits(n int) bool {
+	l.used += int64(n)
+	return l.most == 0 || l.used <= l.most
 }
 
 // place says where a key is being built: index into snapshots, and into Keys there. Not a pointer, as Keys grows.
@@ -223,8 +241,20 @@ func (l *loading) keyRow(v [][]byte) error {
 	if !understood(key.Type, int64At(v[4]), form, v[2] != nil) {
 		return l.poisoned(key.Name, whyForm)
 	}
+	if inParts(form) {
+		if key.Apart = apartLength(form, v[2]); key.Apart < 0 {
+			return l.poisoned(key.Name, whyForm)
+		}
+		snapshot.Keys = append(snapshot.Keys, key)
+		return nil
+	}
+	if !l.fits(len(v[2])) {
+		key.Apart = max(int64(len(v[2])), 1)
+		snapshot.Keys = append(snapshot.Keys, key)
+		return nil
+	}
 	if form != formClear {
-		payload, why := l.signer.open(payloadPlace{l.ids[n], key.Name, key.Type, key.ExpireAt}, form, v[2])
+		payload, why := l.signer.open(payloadPlace{l.ids[n], key.Name, key.Type, key.ExpireAt, false}, form, v[2])
 		if why != "" {
 			return l.poisoned(key.Name, why)
 		}
@@ -259,6 +289,10 @@ func understood(t session.Type, stored int64, form int16, hasValue bool) bool {
 		return t == session.String && hasValue || t == session.Hash && !hasValue
 	case formDump, formSigned:
 		return hasValue
+	case formParts:
+		return t == session.String && hasValue
+	case formDumpParts, formSignedParts:
+		return t != session.String && hasValue
 	default:
 		return false
 	}
@@ -272,6 +306,11 @@ func (l *loading) fieldRow(v [][]byte) error {
 		}
 		l.lastKID, l.last = kid, &l.snapshots[at.snapshot].Keys[at.key]
 		l.nextHash()
+	}
+	if !l.fits(len(v[1])+len(v[2])) || l.last.Apart > 0 {
+		l.last.Apart += int64(len(v[1]) + len(v[2]))
+		l.last.Fields = nil
+		return nil
 	}
 	f := session.Field{Name: string(v[1]), Value: l.bytes.copy(v[2])}
 	l.last.Fields = append(l.last.Fields, f)

@@ -21,7 +21,7 @@ const partBytes = 128 << 10
 // handed over in parts.
 func (s *Store) LoadParts(ctx context.Context, id session.ID, now int64, part func([]session.Key) error) (session.Snapshot, error) {
 	p := &parts{take: part}
-	snapshots, err := s.load(ctx, []session.ID{id}, now, p)
+	snapshots, err := s.load(ctx, []session.ID{id}, now, 0, p)
 	if p.err != nil {
 		err = fmt.Errorf("pass on what was read: %w", p.err)
 	}

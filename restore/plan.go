@@ -20,6 +20,9 @@ type stored struct {
 
 func (s stored) clearHash() bool { return s.form == formClear && s.kind == session.Hash }
 
+// hasRows reports whether rows of fields belong to the key.
+func (s stored) hasRows() bool { return s.clearHash() || inParts(s.form) }
+
 func (s stored) expired(now int64) bool { return s.expireAt != 0 && s.expireAt <= now }
 
 // change is one key change, ready to be planned.
@@ -35,7 +38,7 @@ func (c change) ref() session.Ref { return session.Ref{Session: c.id, Key: c.Nam
 func (c change) stored() (form int16, value []byte) {
 	switch {
 	case c.Dump != nil:
-		return c.by.stored(payloadPlace{c.id, c.Name, c.Type, c.ExpireAt}, c.Dump)
+		return c.by.stored(payloadPlace{c.id, c.Name, c.Type, c.ExpireAt, false}, c.Dump)
 	case c.Type == session.Hash:
 		return formClear, nil
 	default:
@@ -103,8 +106,11 @@ func (w *rewrite) put(c change, was stored) {
 		w.removeFields(was.kid, was.fields.gone)
 		w.putFields = append(w.putFields, fieldsOf(was.kid, was.fields.changed(c.Fields))...)
 	case h.clearHash():
+		if was.form != 0 { // rows that are no fields would become some
+			w.dropFields = append(w.dropFields, was.kid)
+		}
 		w.putFields = append(w.putFields, fieldsOf(was.kid, c.Fields)...)
-	case was.clearHash():
+	case was.hasRows():
 		w.dropFields = append(w.dropFields, was.kid)
 	}
 }

@@ -21,23 +21,25 @@ const (
 	// The beginning of a signature tells whether it is the current secret's.
 	unsignedSQL = `
 SELECT k.kid, k.sid FROM credproxy.keys k
-WHERE k.kid > $1 AND (k.form = 2 OR k.form = 4 AND substr(k.value, 1, length($3::bytea)) <> $3) ORDER BY k.kid LIMIT $2`
+WHERE k.kid > $1 AND (k.form IN (2, 6) OR k.form IN (4, 7) AND substr(k.value, 1, length($3::bytea)) <> $3) ORDER BY k.kid LIMIT $2`
 
 	signedOfSQL = `
 SELECT k.kid, k.sid FROM credproxy.keys k JOIN credproxy.sessions s ON s.sid = k.sid
-WHERE k.kid > $1 AND k.form = 4 AND s.db = ANY ($3::int[]) ORDER BY k.kid LIMIT $2`
+WHERE k.kid > $1 AND k.form IN (4, 7) AND s.db = ANY ($3::int[]) ORDER BY k.kid LIMIT $2`
 
 	payloadsSQL = `
 SELECT k.kid, s.db, s.keyspace, coalesce(s.full_id, s.id), coalesce(k.full_key, k.key), k.type, k.form, k.expire_at,
-	substr(k.value, 1, $2::int), sha256(CASE k.form WHEN 4 THEN substr(k.value, $2::int + 1) ELSE k.value END)
+	substr(k.value, 1, $2::int), CASE k.form WHEN 4 THEN sha256(substr(k.value, $2::int + 1)) WHEN 2 THEN sha256(k.value)
+		ELSE sha256((SELECT string_agg(sha256(f.value), ''::bytea ORDER BY f.field) FROM credproxy.fields f WHERE f.kid = k.kid)) END
 FROM credproxy.keys k JOIN credproxy.sessions s ON s.sid = k.sid
-WHERE k.kid = ANY ($1::bigint[]) AND k.form IN (2, 4) AND k.value IS NOT NULL`
+WHERE k.kid = ANY ($1::bigint[]) AND k.form IN (2, 4, 6, 7) AND k.value IS NOT NULL`
 
 	signaturesSQL = `
-UPDATE credproxy.keys k SET form = 4, value = u.signature || CASE k.form WHEN 4 THEN substr(k.value, $3::int + 1) ELSE k.value END
+UPDATE credproxy.keys k SET form = CASE WHEN k.form IN (2, 4) THEN 4 ELSE 7 END,
+	value = u.signature || CASE WHEN k.form IN (4, 7) THEN substr(k.value, $3::int + 1) ELSE k.value END
 FROM unnest($1::bigint[], $2::bytea[]) AS u (kid, signature) WHERE k.kid = u.kid`
 
-	countUnsignedSQL = `SELECT count(*) FROM credproxy.keys WHERE form = 2`
+	countUnsignedSQL = `SELECT count(*) FROM credproxy.keys WHERE form IN (2, 6)`
 )
 
 // Sign signs every stored payload that has no signature of the current secret, and returns how many. Those without any are
@@ -171,15 +173,20 @@ func (t *transaction) resign(ctx context.Context, b *pgx.Batch, kids []int64, r 
 }
 
 func (r *resigning) row(v [][]byte) error {
-	if len(v) != 10 || len(v[9]) != sha256.Size {
+	if len(v) != 10 {
 		return errBadRow
 	}
 	at := payloadPlace{
 		id:  session.ID{DB: int(int64At(v[1])), Keyspace: string(v[2]), Name: string(v[3])},
 		key: string(v[4]), kind: session.Type(int64At(v[5])), expireAt: int64At(v[7]),
+		parts: inParts(int16(int64At(v[6]))),
+	}
+	if len(v[9]) != sha256.Size { // its parts are missing
+		r.bad = append(r.bad, PoisonedKey{session.Ref{Session: at.id, Key: at.key}, whyParts})
+		return nil
 	}
 	digest := [sha256.Size]byte(v[9])
-	if int64At(v[6]) == formSigned {
+	if form := int64At(v[6]); form == formSigned || form == formSignedParts {
 		before := at
 		before.id.DB = r.was(at.id.DB)
 		if why := r.by.verify(before, v[8], digest); why != "" {

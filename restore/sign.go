@@ -108,13 +108,18 @@ type payloadPlace struct {
 	key      string
 	kind     session.Type
 	expireAt int64
+	parts    bool // it is stored in parts, and its digest is of their digests
 }
 
 // sum is the HMAC. Names have their lengths in front, so that no two places look the same.
 func (k *signingKey) sum(at payloadPlace, digest [sha256.Size]byte) []byte {
 	m := k.macs.Get().(*mac)
 	defer k.macs.Put(m)
-	b := append(m.text[:0], signatureVersion, byte(at.kind))
+	version := byte(signatureVersion)
+	if at.parts { // no payload may pass for the digests of another's parts
+		version |= 0x80
+	}
+	b := append(m.text[:0], version, byte(at.kind))
 	b = binary.BigEndian.AppendUint64(b, uint64(at.id.DB))
 	b = binary.BigEndian.AppendUint64(b, uint64(at.expireAt))
 	for _, name := range [...]string{at.id.Keyspace, at.id.Name, at.key} {

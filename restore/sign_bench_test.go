@@ -52,7 +52,7 @@ func BenchmarkSigning(b *testing.B) {
 // What a signature costs by itself.
 func BenchmarkSignature(b *testing.B) {
 	s := mustSigner(b, Signing{Secret: secretA})
-	at := payloadPlace{bot("+5511"), "baileys:session:+5511:17", session.List, 0}
+	at := payloadPlace{bot("+5511"), "baileys:session:+5511:17", session.List, 0, false}
 	for _, size := range []int{500, 64 << 10} {
 		payload := make([]byte, size)
 		form, value := s.stored(at, payload)

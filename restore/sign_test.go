@@ -84,7 +84,7 @@ func TestSignedPayloadsAreStoredAndLoaded(t *testing.T) {
 // The stored form is read by later versions: it never changes its meaning.
 func TestSignatureOfKnownBytes(t *testing.T) {
 	s := mustSigner(t, Signing{Secret: secretA})
-	at := payloadPlace{session.ID{DB: 6, Keyspace: "wa", Name: "+49:1@x"}, "wa:list", session.List, 1_700_000_000_000}
+	at := payloadPlace{session.ID{DB: 6, Keyspace: "wa", Name: "+49:1@x"}, "wa:list", session.List, 1_700_000_000_000, false}
 	form, value := s.stored(at, []byte("payload"))
 	equal(t, "form", form, int16(formSigned))
 	const want = "015f3eb4d16a1bd568fbc9d591f28ae50ac69a0547f64d2dc4deadbd008df4f1317383ee317061796c6f6164"
@@ -283,7 +283,7 @@ func TestSigningWithoutSecret(t *testing.T) {
 // Flipping any bit of a stored value makes it bad.
 func TestEveryBitCounts(t *testing.T) {
 	s := mustSigner(t, Signing{Secret: secretA, Previous: []string{secretB}})
-	at := payloadPlace{bot("a"), "l", session.List, 0}
+	at := payloadPlace{bot("a"), "l", session.List, 0, false}
 	_, value := s.stored(at, []byte("payload"))
 	for i := range len(value) * 8 {
 		forged := bytes.Clone(value)
@@ -298,11 +298,11 @@ func TestEveryBitCounts(t *testing.T) {
 func FuzzStoredPayload(f *testing.F) {
 	s := mustSigner(f, Signing{Secret: secretA, Previous: []string{secretB}})
 	places := []payloadPlace{
-		{bot("a"), "l", session.List, 0},
-		{bot("a"), "l", session.List, now},
-		{session.ID{Keyspace: "baileysa", Name: ""}, "l", session.List, 0},
-		{session.ID{Keyspace: "baileys", Name: "al"}, "", session.List, 0},
-		{session.ID{DB: 1, Keyspace: "baileys", Name: "a"}, "l", session.List, 0},
+		{bot("a"), "l", session.List, 0, false},
+		{bot("a"), "l", session.List, now, false},
+		{session.ID{Keyspace: "baileysa", Name: ""}, "l", session.List, 0, false},
+		{session.ID{Keyspace: "baileys", Name: "al"}, "", session.List, 0, false},
+		{session.ID{DB: 1, Keyspace: "baileys", Name: "a"}, "l", session.List, 0, false},
 	}
 	payload := []byte("payload")
 	good := map[string]int{}

@@ -69,11 +69,13 @@ type Key struct {
 	Value    []byte
 	Fields   []Field
 	Dump     []byte
+	// Apart is how many bytes the value has if it is too large to come with the key: Value, Fields and Dump are empty then.
+	Apart int64
 }
 
 // Bytes returns the payload size: name, value, fields, dump. It is what sizes of sessions are made of.
 func (k *Key) Bytes() int64 {
-	n := int64(len(k.Name) + len(k.Value) + len(k.Dump))
+	n := int64(len(k.Name)+len(k.Value)+len(k.Dump)) + k.Apart
 	for i := range k.Fields {
 		n += int64(len(k.Fields[i].Name) + len(k.Fields[i].Value))
 	}
