@@ -138,7 +138,7 @@ func (s *Server) eachSession(ctx context.Context, names []string, f func(ctx con
 const evictWait = 2 * time.Second
 
 func (s *Server) evictPatiently(ctx context.Context, id session.ID) error {
-	ctx, cancel := context.WithTimeout(ctx, evictWait)
+	busy, cancel := context.WithTimeout(ctx, evictWait)
 	defer cancel()
 	for {
 		err := s.evictNow(ctx, id)
@@ -146,7 +146,7 @@ func (s *Server) evictPatiently(ctx context.Context, id session.ID) error {
 		if err == nil || !errors.As(err, &not) {
 			return err
 		}
-		if pause(ctx, 10*time.Millisecond, err) != nil {
+		if pause(busy, 10*time.Millisecond, err) != nil {
 			return err
 		}
 	}

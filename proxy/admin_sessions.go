@@ -83,14 +83,18 @@ func (c *client) adminSession(args []string) {
 func (s *Server) countKeys(ctx context.Context, id session.ID) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	snap, err := s.store.Load(ctx, id, nowMilli())
+	keys := map[string]bool{}
+	add := func(list []session.Key) error {
+		for i := range list {
+			keys[list[i].Name] = true
+		}
+		return nil
+	}
+	snap, err := s.store.LoadParts(ctx, id, nowMilli(), add) // in parts, as its values may be large
 	if _, err = splitPoison(err); err != nil {
 		return 0, err
 	}
-	keys := map[string]bool{}
-	for i := range snap.Keys {
-		keys[snap.Keys[i].Name] = true
-	}
+	_ = add(snap.Keys)
 	if r, ok := s.sessions.lookup(s.sessions.identityOf(id)); ok {
 		r.sh.Lock()
 		if r.it.Value.more != nil {

@@ -51,7 +51,8 @@ type victim struct {
 	fate   fate
 }
 
-// evictTimeout bounds one batch, so that a Postgres that has stopped answering holds no session's gate for long.
+// evictTimeout is how long one batch goes on without getting any further, so that a Postgres that has stopped answering holds no session's
+// gate for long.
 const evictTimeout = 5 * time.Second
 
 // errNotEvictable says why a session stays.
@@ -207,7 +208,7 @@ func (e *evictor) avoid(r ref, why error) {
 }
 
 func (e *evictor) batch(ctx context.Context, db int, refs []ref, why cause) (int, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+	ctx, cancel := whileAdvancing(ctx, evictTimeout)
 	defer cancel()
 	e.s.flushing.RLock()
 	defer e.s.flushing.RUnlock()
@@ -343,7 +344,7 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 			wants = append(wants, wanted{key: key})
 		}
 	}
-	readings, err := readKeys(ctx, cn, wants, e.s.greeting.atLeast(7, 4))
+	readings, err := e.read(ctx, cn, wants)
 	if err != nil {
 		return err
 	}
@@ -353,9 +354,10 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 	e.s.barrier("evict-read")
 	e.measure(ctx, cn, victims)
 	var verdict verdict
-	for _, v := range victims {
+	left := make([][]reading, len(victims))
+	for n, v := range victims {
 		mine := readings[:len(v.keys)]
-		readings = readings[len(v.keys):]
+		readings, left[n] = readings[len(v.keys):], leftOut(mine)
 		for i := range mine {
 			if mine[i].again {
 				return errNotEvictable{fmt.Sprintf("key %q changed its type while it was read", v.keys[i])}
@@ -369,7 +371,15 @@ func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, vi
 	if err := e.keep(ctx, verdict.save, verdict.saved); err != nil {
 		return err
 	}
-	return e.handOver(ctx, verdict.stubs, verdict.handed)
+	if err := e.handOver(ctx, verdict.stubs, verdict.handed); err != nil {
+		return err
+	}
+	for n, v := range victims {
+		if err := e.saveRest(ctx, cn, run, v, left[n]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unlinkStep bounds the arguments of one UNLINK.

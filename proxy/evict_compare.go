@@ -79,7 +79,9 @@ func (d *verdict) judge(v *victim, read []reading, off bool) {
 		c.Keys = nil // only the heat is saved
 	case v.known.Elsewhere || v.anew: // all of it, also what is not there
 		for i := range read {
-			c.Keys = append(c.Keys, read[i].change)
+			if !read[i].leftOut() {
+				c.Keys = append(c.Keys, read[i].change)
+			}
 		}
 	default:
 		c.Keys = differing(read, v.known.Keys)
@@ -120,6 +122,9 @@ func differing(read []reading, known []session.Key) []session.KeyChange {
 	for i := range read {
 		c := &read[i].change
 		k := byName[c.Name]
+		if read[i].leftOut() {
+			continue
+		}
 		if c.Op == session.Delete {
 			if k != nil {
 				changes = append(changes, *c)
@@ -135,7 +140,7 @@ func differing(read []reading, known []session.Key) []session.KeyChange {
 
 // sameKey compares byte for byte. A DUMP is compared as it is: the same set may have two forms, it is then saved once more.
 func sameKey(a, b *session.Key) bool {
-	if a.Type != b.Type || a.ExpireAt != b.ExpireAt || len(a.Fields) != len(b.Fields) ||
+	if b.Apart > 0 || a.Type != b.Type || a.ExpireAt != b.ExpireAt || len(a.Fields) != len(b.Fields) ||
 		(a.Dump == nil) != (b.Dump == nil) || !bytes.Equal(a.Value, b.Value) || !bytes.Equal(a.Dump, b.Dump) {
 		return false
 	}

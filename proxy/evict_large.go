@@ -89,7 +89,7 @@ func (e *evictor) savePiece(ctx context.Context, cn *redis.Conn, run upstream.Ru
 	for i, key := range keys {
 		wants[i].key = key
 	}
-	readings, err := readKeys(ctx, cn, wants, e.s.greeting.atLeast(7, 4))
+	readings, err := e.read(ctx, cn, wants)
 	if err != nil {
 		return err
 	}
@@ -101,6 +101,7 @@ func (e *evictor) savePiece(ctx context.Context, cn *redis.Conn, run upstream.Ru
 	for i := range readings {
 		rd := &readings[i].change
 		switch {
+		case readings[i].leftOut():
 		case readings[i].again:
 			return errNotEvictable{fmt.Sprintf("key %q changed its type while it was read", keys[i])}
 		case rd.Op == session.Delete && v.bad[rd.Name]:
@@ -115,7 +116,8 @@ func (e *evictor) savePiece(ctx context.Context, cn *redis.Conn, run upstream.Ru
 	if _, err := e.s.store.Save(ctx, []session.Change{c}, time.Now().UnixMilli()); err != nil {
 		return fmt.Errorf("save a session before eviction: %w", err)
 	}
-	return nil
+	progress(ctx)
+	return e.saveRest(ctx, cn, run, v, leftOut(readings))
 }
 
 // unlinkPiece takes no caller's context, as unlink.

@@ -135,9 +135,12 @@ func (f *filler) abandon() {
 	_ = f.cl.Unlink(ctx, slices.Collect(maps.Values(f.tmp))...).Err()
 }
 
-// finish restores the other keys; bad payloads are in poison then, by key.
+// finish restores the other keys but those that come apart; bad payloads are in poison then, by key.
 func (f *filler) finish(keys []session.Key) error {
 	for i := range keys {
+		if keys[i].Apart > 0 {
+			continue
+		}
 		if err := f.key(&keys[i]); err != nil {
 			return err
 		}
@@ -253,15 +256,22 @@ func answered(_ *filler, key string, cmd *redis.Cmd) error {
 
 // undumped wants a DUMP to be taken; one that Redis does not understand is poison.
 func undumped(f *filler, key string, cmd *redis.Cmd) error {
-	err := cmd.Err()
+	why, err := refusedFill(key, cmd.Err())
+	if why != "" {
+		f.poison[key] = why
+	}
+	return err
+}
+
+// refusedFill judges what Redis answers to RESTORE; why: the payload is bad.
+func refusedFill(key string, err error) (why string, _ error) {
 	switch {
 	case err == nil || strings.HasPrefix(err.Error(), "BUSYKEY"):
-		return nil
+		return "", nil
 	case strings.Contains(err.Error(), "Bad data format") || strings.Contains(err.Error(), "DUMP payload"):
-		f.poison[key] = "Redis refuses its stored payload: " + err.Error()
-		return nil
+		return "Redis refuses its stored payload: " + err.Error(), nil
 	}
-	return fmt.Errorf("restore key %q: %w", key, err)
+	return "", fmt.Errorf("restore key %q: %w", key, err)
 }
 
 // executed wants the transaction to have run: an EXEC that answers nil has moved nothing.

@@ -54,6 +54,7 @@ func (f *filling) part(keys []session.Key) error {
 		f.keys, f.size = 0, 0
 		return f.to.restart()
 	}
+	progress(f.ctx)
 	f.watch.to(WaitRedis)
 	defer f.watch.to(WaitPostgres)
 	keys = f.s.ownKeys(f.id, keys)
@@ -112,6 +113,17 @@ func (f *filling) complete(snap session.Snapshot, run upstream.Run, poison map[s
 		return err
 	}
 	maps.Copy(poison, f.to.poison)
+	for i := range snap.Keys {
+		if k := &snap.Keys[i]; k.Apart > 0 {
+			why, err := f.apart(k, run)
+			if err != nil {
+				return err
+			}
+			if why != "" {
+				poison[k.Name] = why
+			}
+		}
+	}
 	f.s.barrier("restore-filled")
 	f.s.arrive(f.r, snap, f.size, run, poison)
 	if len(poison) > 0 {
@@ -144,7 +156,7 @@ func (f *filling) fitsScript(snap session.Snapshot) bool {
 	var size int64
 	for i := range snap.Keys {
 		k := &snap.Keys[i]
-		if k.Dump != nil || k.Type != session.String && (k.Type != session.Hash || len(k.Fields) == 0) {
+		if k.Apart > 0 || k.Dump != nil || k.Type != session.String && (k.Type != session.Hash || len(k.Fields) == 0) {
 			return false
 		}
 		size += k.Bytes()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"credproxy/internal/testenv"
 	"credproxy/proxy"
 )
 
@@ -92,7 +93,9 @@ func differAt(a, b string) int {
 func (e *env) thereAndBack(key string) []hugeStep {
 	ctx := context.Background()
 	return []hugeStep{
-		{"save", func(*wire) { e.admin("SYNC") }, hugeMost},
+		{"save", func(w *wire) {
+			testenv.Eventually(w.t, time.Minute, "saved", func() bool { return e.client.Do(ctx, "CREDPROXY", "SYNC").Err() == nil })
+		}, hugeMost},
 		{"evict", func(w *wire) {
 			e.evict("any/huge")
 			if n := e.direct.Exists(ctx, key).Val(); n != 0 {
@@ -231,7 +234,7 @@ func hugeHeld(size int) []hugeStep {
 }
 
 func (e *env) hugePush(size int) []hugeStep {
-	value := hugeText(size / 4)
+	value := hugeText(24 << 20) // Redis ends subscribers that have 32 MB to read
 	ctx := context.Background()
 	return []hugeStep{
 		{"SUBSCRIBE", func(w *wire) {

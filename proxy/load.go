@@ -17,7 +17,7 @@ type poisoned interface {
 	PoisonedKeys() map[string]string
 }
 
-// loadTimeout bounds one attempt to read a session from Postgres; a waiting command makes several.
+// loadTimeout is how long an attempt to restore a session goes on without getting any further; a waiting command makes several.
 const loadTimeout = 10 * time.Second
 
 // maxLoads is how many sessions are restored at once; each may hold a whole session in memory.
@@ -34,7 +34,7 @@ func (s *Server) load(r ref, fl *flight, run upstream.Run) {
 			return
 		}
 		start, was := time.Now(), r.departureOf()
-		ctx, cancel := context.WithTimeout(s.base, loadTimeout)
+		ctx, cancel := whileAdvancing(s.base, loadTimeout)
 		defer cancel()
 		found, err := s.restore(ctx, r, fl, run)
 		if err != nil && strings.Contains(err.Error(), "OOM") {

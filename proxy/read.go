@@ -32,6 +32,9 @@ type reading struct {
 	change session.KeyChange
 	// again: the key changed its type while it was read, or a patch does not fit; read it as a whole later.
 	again bool
+	// apart: the value is too large to be read with others; see saveApart. later: there was no room for it beside the others. Of both only
+	// the type is known.
+	apart, later bool
 }
 
 const (
@@ -45,10 +48,19 @@ const (
 	scanHashStep   = 256
 )
 
-// readKeys reads keys in few round trips, whatever their number: what they are and how large, and their values.
+// readMost bounds the values that one readKeys holds, in bytes.
+const readMost = 8 << 20
+
+// readKeys reads keys in few round trips, whatever their number: what they are and how large, and their values up to readMost, at least of one
+// key that is not apart.
 func readKeys(ctx context.Context, rd pipeliner, keys []wanted, fieldTTL bool) ([]reading, error) {
-	r := &reader{rd: rd, keys: slices.Clone(keys), out: make([]reading, len(keys)), heads: make([]head, len(keys)), fieldTTL: fieldTTL}
-	for _, step := range []func(context.Context) error{r.readHeads, r.countFields, r.readValues, r.readLargeHashes, r.readFieldTTLs} {
+	return readBounded(ctx, rd, keys, fieldTTL, readMost)
+}
+
+// readBounded is readKeys with another bound; 0: none, and no key is apart.
+func readBounded(ctx context.Context, rd pipeliner, keys []wanted, fieldTTL bool, most int64) ([]reading, error) {
+	r := &reader{rd: rd, keys: slices.Clone(keys), out: make([]reading, len(keys)), heads: make([]head, len(keys)), fieldTTL: fieldTTL, most: most}
+	for _, step := range []func(context.Context) error{r.readHeads, r.countFields, r.weighPatches, r.leaveOut, r.readValues, r.readLargeHashes, r.readFieldTTLs} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("read keys from Redis: %w", err)
 		}
@@ -65,6 +77,7 @@ type head struct {
 	text    *redis.StringCmd
 	all     *redis.MapStringStringCmd
 	still   *redis.IntCmd // the expiry once more, after the value
+	weight  int64         // of a patch of a large hash: what its fields have
 	isLarge bool
 }
 
@@ -75,6 +88,7 @@ type reader struct {
 	out   []reading
 	// fieldTTL: fields of a hash may have an expiry of their own in this Redis.
 	fieldTTL bool
+	most     int64 // bytes of values, 0: all of them
 }
 
 // replyErrors are wanted one by one; only a broken connection fails the whole pipeline.
@@ -185,7 +199,81 @@ func (r *reader) takeFields(i int) {
 }
 
 func (r *reader) whole(i int) bool {
-	return !r.keys[i].patch && r.out[i].change.Type != session.None
+	return !r.keys[i].patch && r.out[i].change.Type != session.None && !r.out[i].leftOut()
+}
+
+func (rd *reading) leftOut() bool { return rd.apart || rd.later }
+
+// leftOut returns those of the readings that are still to be saved.
+func leftOut(all []reading) (left []reading) {
+	for i := range all {
+		if all[i].leftOut() {
+			left = append(left, all[i])
+		}
+	}
+	return left
+}
+
+// weighPatches asks how large the fields of patches are where the average says nothing: where the hash is large. A patch that is large is
+// read as a whole, which is done in slices.
+func (r *reader) weighPatches(ctx context.Context) error {
+	if r.most == 0 {
+		return nil
+	}
+	var large []int
+	var sizes [][]*redis.IntCmd
+	err := r.pipeline(ctx, func(p redis.Pipeliner) {
+		for i := range r.keys {
+			if r.out[i].change.Op != session.Patch || r.heads[i].memory.Val() < apartFrom {
+				continue
+			}
+			list := make([]*redis.IntCmd, len(r.keys[i].fields))
+			for j, f := range r.keys[i].fields {
+				list[j] = redis.NewIntCmd(ctx, "HSTRLEN", r.keys[i].key, f)
+				_ = p.Process(ctx, list[j]) // queues it
+			}
+			large, sizes = append(large, i), append(sizes, list)
+		}
+	})
+	for n, i := range large {
+		h, c := &r.heads[i], &r.out[i].change
+		for _, size := range sizes[n] {
+			h.weight += size.Val()
+		}
+		if h.weight > apartFrom {
+			r.keys[i].patch, c.Op, c.Len = false, session.Put, 0
+			r.out[i].apart = true
+		}
+	}
+	return err
+}
+
+// leaveOut decides what is not read now.
+func (r *reader) leaveOut(context.Context) error {
+	if r.most == 0 {
+		return nil
+	}
+	var size int64
+	for i := range r.keys {
+		out, h := &r.out[i], &r.heads[i]
+		if out.change.Type == session.None || out.again || out.apart {
+			continue
+		}
+		if fields := int64(0); r.whole(i) {
+			if out.change.Type == session.Hash && h.len != nil {
+				fields = h.len.Val()
+			}
+			if out.apart = isApart(out.change.Type, h.memory.Val(), fields); out.apart {
+				continue
+			}
+		}
+		n := r.wantedBytes(i)
+		out.later = size > 0 && size+n > r.most
+		if !out.later {
+			size += n
+		}
+	}
+	return nil
 }
 
 // readBytes bounds the values that are asked for at once: until they have been fetched, Redis holds all of them a second time,
@@ -210,7 +298,12 @@ func (r *reader) readValues(ctx context.Context) error {
 func (r *reader) wantedBytes(i int) int64 {
 	h := &r.heads[i]
 	n := h.memory.Val()
-	if r.keys[i].patch {
+	switch {
+	case r.out[i].leftOut():
+		n = 0
+	case r.keys[i].patch && h.weight > 0:
+		n = h.weight
+	case r.keys[i].patch:
 		n = n / max(h.len.Val(), 1) * int64(len(r.keys[i].fields))
 	}
 	return n
@@ -221,7 +314,7 @@ func (r *reader) readSlice(ctx context.Context, from, to int) error {
 	err := r.pipeline(ctx, func(p redis.Pipeliner) {
 		for i := from; i < to; i++ {
 			k, h := r.keys[i], &r.heads[i]
-			if r.out[i].change.Op == session.Patch && len(k.fields) > 0 {
+			if r.out[i].change.Op == session.Patch && len(k.fields) > 0 && !r.out[i].later {
 				h.fields = p.HMGet(ctx, k.key, k.fields...)
 			} else if !r.whole(i) {
 				continue

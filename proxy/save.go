@@ -45,7 +45,7 @@ const (
 	saveBytes = 256 << 10
 )
 
-// saveTimeout bounds one batch.
+// saveTimeout is how long one batch goes on without getting any further.
 const saveTimeout = 30 * time.Second
 
 // maxSaveBackoff is the longest pause between two attempts while Postgres is away.

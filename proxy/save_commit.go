@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +14,7 @@ import (
 
 // saveJobs reads and commits one batch, and says so to everyone who waits for it.
 func (v *saver) saveJobs(ctx context.Context, db int, jobs []*job, whole bool) (err error, away bool) {
-	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	ctx, cancel := whileAdvancing(ctx, saveTimeout)
 	defer cancel()
 	again, err := v.commit(ctx, db, jobs)
 	if away = err != nil && !v.s.evictor.someCannot(ctx, err); err != nil && !away && len(jobs) > 1 {
@@ -85,10 +86,21 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 		again[j.ref][key] = &dirtyKey{whole: true}
 	}
 	changes := map[*job]*session.Change{}
+	var apart []int
+	left := 0
 	for i, rd := range readings {
 		j := owner[i]
-		if rd.again {
+		switch {
+		case rd.again:
 			whole(j, wants[i].key)
+			continue
+		case rd.later:
+			whole(j, wants[i].key)
+			*again[j.ref][wants[i].key] = *j.keys[wants[i].key]
+			left++
+			continue
+		case rd.apart:
+			apart = append(apart, i)
 			continue
 		}
 		c := changes[j]
@@ -109,7 +121,16 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 			}
 		}
 	}
-	v.saved.Add(int64(len(readings) - len(refused)))
+	for _, i := range apart {
+		j, key := owner[i], wants[i].key
+		err := v.s.saveApart(ctx, j.run, j.id, j.heat, key)
+		if errors.Is(err, errAgain) {
+			whole(j, key)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	v.saved.Add(int64(len(readings) - len(refused) - left))
 	return again, nil
 }
 

@@ -16,8 +16,12 @@ type Store interface {
 	// snapshot has the rest: the last piece of each hash that came in pieces, and all that has not been handed over. What part is
 	// given is valid during the call; part(nil) makes void what came before.
 	LoadParts(ctx context.Context, id session.ID, now int64, part func([]session.Key) error) (session.Snapshot, error)
+	// SaveApart commits one key that read hands over in pieces: bytes of a string (Value) or of a DUMP, or fields of a hash, lent to put.
+	// read is called again if need be. LoadApart hands over such a value (Key.Apart): first to begin what it is, then its bytes.
+	SaveApart(ctx context.Context, id session.ID, heat session.Heat, key string, read func(put func(session.Key) error) (session.KeyChange, error)) error
+	LoadApart(ctx context.Context, id session.ID, key string, now int64, begin func(session.Key) error, part func([]byte) error) error
 	// LoadStored returns what is stored of several sessions, in the order of ids and in one round trip; unlike Load it never asks
-	// the application's own tables.
+	// the application's own tables. Of keys beyond a limit it says only how large they are (Key.Apart).
 	LoadStored(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error)
 	// Save commits the changes in one transaction. Patches that do not fit what is stored come back in refused, unsaved.
 	Save(ctx context.Context, changes []session.Change, now int64) (refused []session.Ref, err error)
