@@ -22,12 +22,15 @@ import (
 //	    or has an expiry or a name that Postgres cannot keep, the hash goes as DUMP.
 //	A3  What was read of another run of Redis is not committed (S3, E4).
 
+// apartFrom is from how many bytes in Redis on a value is apart. A hash of small fields is not before apartHash: field by field it is
+// compared here, which is easier on Postgres than to be sent all of them. Only tests change them, to have everything apart.
+var (
+	apartFrom   int64 = 4 << 20
+	apartHash   int64 = 32 << 20
+	apartFields int64 = 4 << 10 // of a field, on average
+)
+
 const (
-	// apartFrom is from how many bytes in Redis on a value is apart. A hash of small fields is not before apartHash: field by field it is
-	// compared here, which is easier on Postgres than to be sent all of them.
-	apartFrom   = 4 << 20
-	apartHash   = 32 << 20
-	apartFields = 4 << 10 // of a field, on average
 	// apartSlice is about how many bytes of a hash are read at once, sliceMost how many may come.
 	apartSlice = 256 << 10
 	sliceMost  = 4 << 20
@@ -201,10 +204,13 @@ func (s *bulkStream) feed(b []byte) error {
 		if s.head[0] == '$' {
 			n, _ := strconv.Atoi(string(bytes.TrimSpace(s.head[1:])))
 			s.left = max(n, 0) // -1: there is no such key
+			if n == 0 {        // there is one
+				s.err = s.take(nil)
+			}
 		}
 	}
 	if b = b[:min(len(b), s.left)]; len(b) == 0 {
-		return nil
+		return s.err
 	}
 	s.left -= len(b)
 	s.err = s.take(b)

@@ -5,3 +5,10 @@ func (s *Server) Reserved() int64 {
 	landed := s.policy.room.landed.Load() // first: what lands meanwhile must not make it negative
 	return s.policy.room.written.Load() - landed
 }
+
+// AllApart has every value saved and restored as large ones are, until the test ends.
+func AllApart(t interface{ Cleanup(func()) }) {
+	from, hash, fields := apartFrom, apartHash, apartFields
+	t.Cleanup(func() { apartFrom, apartHash, apartFields = from, hash, fields })
+	apartFrom, apartHash, apartFields = 0, 0, 0
+}

@@ -15,7 +15,7 @@ func saveApart(t testing.TB, s *Store, id session.ID, k session.Key) {
 	err := s.SaveApart(testContext(t), id, session.Heat{Bytes: 7}, k.Name, func(put func(session.Key) error) (session.KeyChange, error) {
 		value := append(bytes.Clone(k.Value), k.Dump...)
 		lent := make([]byte, 100_000)
-		for len(value) > 0 {
+		for first := true; len(value) > 0 || first && k.Fields == nil; first = false {
 			n := copy(lent, value)
 			value = value[n:]
 			piece := session.Key{Name: k.Name, Type: k.Type}
@@ -77,11 +77,16 @@ func TestApart(t *testing.T) {
 				{Name: "k", Type: session.List, Dump: random(t, 2<<20+1)},
 				{Name: "k", Type: session.Set, Dump: random(t, 7), ExpireAt: now + 5},
 				{Name: "k", Type: session.String, Value: random(t, apartBytes)},
+				{Name: "k", Type: session.String, Value: []byte{}},
 			} {
 				saveApart(t, s, id, k)
 				snapshot := mustLoad(t, s, id)
 				if len(snapshot.Keys) != 1 || snapshot.Keys[0].Apart != int64(len(k.Value)+len(k.Dump)) || snapshot.Heat.Bytes != 7 {
 					t.Fatalf("%d: %d keys of %d bytes", i, len(snapshot.Keys), snapshot.Keys[0].Apart)
+				}
+				if snapshot.Keys[0].Apart == 0 {
+					wantKeys(t, s, id, k)
+					continue
 				}
 				got, err := loadApart(t, s, id, "k")
 				if err != nil {

@@ -245,6 +245,9 @@ func (l *loading) keyRow(v [][]byte) error {
 		if key.Apart = apartLength(form, v[2]); key.Apart < 0 {
 			return l.poisoned(key.Name, whyForm)
 		}
+		if key.Apart == 0 { // it became empty while it was read
+			key.Value = []byte{}
+		}
 		snapshot.Keys = append(snapshot.Keys, key)
 		return nil
 	}
