@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +38,7 @@ func TestHuge(t *testing.T) {
 		{"EVAL", func(e *env) []hugeStep { return hugeEval(size) }},
 		{"MULTI", func(e *env) []hugeStep { return hugeMulti(size) }},
 		{"held", func(e *env) []hugeStep { return hugeHeld(size) }},
-		{"push", func(e *env) []hugeStep { return e.hugePush(size) }},
+		{"push", func(e *env) []hugeStep { return e.hugePush() }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			e := prepareEnv(t, func(c *proxy.Config) { c.Memory.Budget.Max = 4 << 30 })
@@ -225,15 +224,15 @@ func hugeHeld(size int) []hugeStep {
 			w.send("SET", "held", value)
 			wantSame(w.t, "SET", w.next(), "+OK\r\n")
 		}, hugeMost},
-		{"GET and SET", func(w *wire) {
+		{"GET and SET", func(w *wire) { // a reply in front of a change is held: Redis would answer otherwise when asked again
 			w.writeAll([][]string{{"GET", "held"}, {"SET", "x", "y"}})
 			wantSame(w.t, "GET", w.next(), bulkReply(value))
 			wantSame(w.t, "SET", w.next(), "+OK\r\n")
-		}, hugeMost},
+		}, int64(size)>>10 + hugeMost},
 	}
 }
 
-func (e *env) hugePush(size int) []hugeStep {
+func (e *env) hugePush() []hugeStep {
 	value := hugeText(24 << 20) // Redis ends subscribers that have 32 MB to read
 	ctx := context.Background()
 	return []hugeStep{
@@ -243,14 +242,6 @@ func (e *env) hugePush(size int) []hugeStep {
 			must(w.t, e.direct.Publish(ctx, "c", value).Err())
 			wantSame(w.t, "message", sub.next(), bulksReply("message", "c", value))
 			sub.nc.Close()
-		}, hugeMost},
-		{"MONITOR", func(w *wire) {
-			sub := dialWire(w.t, w.nc.RemoteAddr().String())
-			sub.want("+OK\r\n", "MONITOR")
-			w.send("SET", "monitored", value)
-			wantSame(w.t, "SET", w.next(), "+OK\r\n")
-			for !strings.Contains(sub.next(), "monitored") {
-			}
 		}, hugeMost},
 	}
 }

@@ -37,13 +37,17 @@ func (c *client) execLarge(l *resp.Large) {
 	c.s.stats.commands.count(cmd)
 	c.last.Store(cmd)
 	defer c.leaveRoom()
-	c.stream(cmd, l)
+	if late[cmd.Name] {
+		c.streamLate(cmd)
+	} else {
+		c.stream(cmd, l)
+	}
 }
 
 // streams reports whether the command is one that can be passed on in parts, and nothing about the client asks for more.
 func (c *client) streams(cmd *keyspace.Command, l *resp.Large) bool {
 	from, ok := streamed[cmd.Name]
-	return ok && len(l.Args) >= from && cmd.ArityOK(l.Count) && c.authed && c.own == nil && c.tx == nil && !c.monitor && !c.tracking &&
+	return (ok && len(l.Args) >= from || late[cmd.Name]) && cmd.ArityOK(l.Count) && c.authed && c.own == nil && c.tx == nil && !c.monitor && !c.tracking &&
 		c.s.handlerOf(cmd) == nil && !c.denied(cmd, l.Args)
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"credproxy/internal/resp"
 	"credproxy/internal/testenv"
@@ -33,6 +34,15 @@ func TestLargeCommandsAnswerAsRedis(t *testing.T) {
 		{"SET", "none", v}, {"GET", "none"}, {"MSET", "s:a:m", v, "s:b:m", w}, {"MGET", "s:a:m", "s:b:m"}, {"ECHO", v}, {"EVAL", "return #ARGV[1]", "0", v},
 		{"MULTI"}, {"SET", "s:a:k", w}, {"SET", "s:a:k"}, {"EXEC"}, {"MULTI"}, {"SET", "s:a:k", v}, {"STRLEN", "s:a:k"}, {"EXEC"},
 		{"WATCH", "s:a:k"}, {"SET", "s:a:k", v}, {"MULTI"}, {"PING"}, {"EXEC"}, {"CLIENT", "REPLY", "SKIP"}, {"STRLEN", "s:a:k"},
+		{"MSET", "s:a:m", v, "s:b:m"}, {"MSET", "s:a:m", "x", "s:b:m", v, "s:a:n", "", "other", w}, {"MGET", "s:a:m", "s:a:n", "other"},
+		{"MSETNX", "s:a:m", v, "s:c:m", v}, {"MSETNX", "s:d:m", v, "s:c:m", v}, {"EXISTS", "s:c:m", "s:d:m"},
+		{"EVAL", "redis.call('SET', KEYS[1], ARGV[1] .. 'x') return redis.call('STRLEN', KEYS[2])", "2", "s:a:k", "s:b:m", v}, {"STRLEN", "s:a:k"},
+		{"EVAL", "redis.call('SET', KEYS[1], 'x') return redis.call('NOSUCH')", "1", "s:a:k", v}, {"GET", "s:a:k"},
+		{"EVAL", "return 1", "3", "s:a:k", v}, {"EVAL", "return 1", "x", v}, {"EVALSHA", "0", "0", v}, {"EVAL_RO", "return redis.call('GET', KEYS[1])", "1", "s:a:m", v},
+		{"XADD", "s:a:x", "1-1", "f", v, "g", "1"}, {"XADD", "s:a:x", "1-1", "f", v}, {"XLEN", "s:a:x"}, {"ZADD", "s:a:z", "1", v, "2", "x"}, {"ZSCORE", "s:a:z", v},
+		{"LSET", "s:a:l", "0", w}, {"LSET", "s:a:l", "99", w}, {"LINSERT", "s:a:l", "BEFORE", "x", v}, {"LINDEX", "s:a:l", "0"}, {"PFADD", "s:a:p", v, "x"}, {"PFCOUNT", "s:a:p"},
+		{"MSET", "credproxy", v, "s:a:m", "x"}, {"MULTI"}, {"GET", "s:a:l"}, {"GET", "s:b:m"}, {"LRANGE", "s:a:l", "0", "-1"}, {"SET", "s:a:k", "y"}, {"EXEC"}, {"GET", "s:a:k"},
+		{"MULTI"}, {"SELECT", "1"}, {"SET", "s:a:k", "in 1"}, {"SELECT", "0"}, {"GET", "s:b:m"}, {"EXEC"}, {"GET", "s:a:k"},
 		{"NOSUCH", v}, {"SET", "s:a:f", v}, {"SET", strings.Repeat("n", 5<<18), "v"},
 	}
 	for _, proto := range []string{"2", "3"} {
@@ -151,5 +161,56 @@ func TestManyLargeCommands(t *testing.T) {
 		c.write(set[2<<20:])
 		c.wantReply("+OK\r\n")
 		c.want(fmt.Sprintf(":%d\r\n", len(largeValue)), "STRLEN", "k")
+	}
+}
+
+// TestLateCommandCutOff: a large command whose keys come at any place passes no gate before all of it has come, and leaves nothing if it never
+// does.
+func TestLateCommandCutOff(t *testing.T) {
+	e := newEnv(t, nil)
+	e.wire().want("+OK\r\n", "SET", "s:a:k", "before")
+	e.evict("any/a")
+	mset := string(resp.AppendCommand(nil, "MSET", "other", largeValue, "s:a:k", largeValue))
+	for name, end := range map[string]func(*wire){
+		"hangs up": func(c *wire) { must(t, c.nc.Close()) },
+		"bad frame": func(c *wire) {
+			c.write("xyz\r\n")
+			c.wantReply("-ERR Protocol error: expected '$', got 'x'\r\n")
+			c.wantClosed()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := e.wire()
+			c.t = t
+			cut := len(mset) / 2
+			if name == "bad frame" {
+				cut = strings.Index(mset, "$5\r\ns:a:k")
+			}
+			c.write(mset[:cut])
+			testenv.Eventually(t, wirePatience, "the command is on its way", func() bool {
+				return slices.ContainsFunc(strings.Split(e.direct.ClientList(context.Background()).Val(), "\n"), hasLargeQuery)
+			})
+			end(c)
+			testenv.Eventually(t, wirePatience, "Redis has forgotten the command", func() bool {
+				return !slices.ContainsFunc(strings.Split(e.direct.ClientList(context.Background()).Val(), "\n"), hasLargeQuery)
+			})
+			if n := e.direct.Exists(context.Background(), "other", "s:a:k").Val(); n != 0 {
+				t.Errorf("%d keys are in Redis", n)
+			}
+		})
+	}
+	e.wire().want(bulkReply("before"), "GET", "s:a:k")
+}
+
+// TestLateCommandIsMarked: a process that takes over finds the keys that such a command has written.
+func TestLateCommandIsMarked(t *testing.T) {
+	e := newEnv(t, func(c *proxy.Config) { c.Sync.Interval = time.Hour })
+	c := e.wire()
+	c.want("+OK\r\n", "MSET", "s:a:k", largeValue, "s:b:k", "x", "other", "y")
+	c.want(":1\r\n", "EVAL", "redis.call('SET', KEYS[1], ARGV[1]) return 1", "1", "s:c:k", largeValue)
+	marks := e.direct.HKeys(context.Background(), "credproxy:2:dirty").Val()
+	slices.Sort(marks)
+	if want := []string{"s:a:k", "s:b:k", "s:c:k"}; !slices.Equal(marks, want) {
+		t.Errorf("marked are %q, want %q", marks, want)
 	}
 }

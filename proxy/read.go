@@ -49,7 +49,7 @@ const (
 )
 
 // readMost bounds the values that one readKeys holds, in bytes.
-const readMost = 8 << 20
+const readMost = 4 << 20
 
 // readKeys reads keys in few round trips, whatever their number: what they are and how large, and their values up to readMost, at least of one
 // key that is not apart.

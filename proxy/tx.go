@@ -211,7 +211,14 @@ func (c *client) cmdExec(_ *keyspace.Command, _ [][]byte, raw []byte) {
 		c.emit(errorReply(nil, refusal))
 		return
 	}
-	reply := c.ask(raw)
+	reply, passed, ran := c.execReply(tx, raw)
+	if passed {
+		if ran {
+			c.setDB(tx.db)
+		}
+		c.endTx(tx, ran, nil)
+		return
+	}
 	if tx.census != nil {
 		tx.census.counted()
 		defer tx.census.close()
@@ -219,7 +226,7 @@ func (c *client) cmdExec(_ *keyspace.Command, _ [][]byte, raw []byte) {
 	if len(tx.here) > 0 {
 		reply = c.answerHere(tx, bytes.Clone(reply))
 	}
-	ran := reply[0] == '*' && !bytes.HasPrefix(reply, []byte("*-1"))
+	ran = reply[0] == '*' && !bytes.HasPrefix(reply, []byte("*-1"))
 	if ran {
 		c.setDB(tx.db)
 	}
@@ -260,17 +267,7 @@ func (c *client) prepareExec(tx *transaction) error {
 
 // endTx leaves all sessions of the transaction; in through mode it waits until its changes are in Postgres.
 func (c *client) endTx(tx *transaction, ran bool, reply []byte) []byte {
-	seqs := map[ref]uint64{}
-	keepBusy(tx.touches, holdQueued, -1)
-	for i := range tx.touches {
-		t := &tx.touches[i]
-		if ran && t.lostWrite(c.call.Err()) {
-			c.s.finishLate(c.own, t)
-		}
-		if seq := c.s.finishTouch(t, ran); seq > 0 {
-			seqs[t.ref] = seq
-		}
-	}
+	seqs := c.leaveTx(tx, ran)
 	run := c.own.Run()
 	c.tx = nil
 	c.setMulti(-1)

@@ -11,6 +11,7 @@ import (
 // and the handler who finds that there is a Large takes the command piece by piece, as it comes.
 const (
 	largeBulk  = 1 << 20   // from so many bytes on an argument is large
+	largeWhole = 8 << 20   // from so many bytes on a command is, up to the argument that is coming
 	largeShown = 128 << 10 // so much of the command has to have come: announcing costs nothing
 )
 
@@ -32,7 +33,7 @@ func (c *Conn) TakeLarge() { c.takesLarge = true }
 func (c *Conn) isLarge() bool {
 	s := &c.scan
 	return c.takesLarge && !c.declined && c.authed.Load() && len(c.out) == 0 && c.off == c.done && !c.refused &&
-		s.body >= largeBulk && s.left < s.args && len(c.buf)-c.done >= largeShown
+		(s.body >= largeBulk || s.body > 0 && s.pos+s.body >= largeWhole) && s.left < s.args && len(c.buf)-c.done >= largeShown
 }
 
 // Large returns the large command for which redcon got a stand-in, nil if what it got last is the client's own. The command has to
