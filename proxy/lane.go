@@ -333,6 +333,7 @@ func (st *seat) arrive() {
 		st.odd, st.going = true, true
 	default:
 		c.keepOut()
+		st.going = st.going || c.conn.Lags() // or it would be served at full speed for as long as it does not read
 	}
 	st.serve()
 }

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"credproxy/internal/resp"
+	"credproxy/internal/testenv"
 	"credproxy/proxy"
 )
 
@@ -174,4 +176,23 @@ func (e *env) mallocs(request, reply string, depth int) float64 {
 	}
 	runtime.ReadMemStats(&after)
 	return float64(after.Mallocs-before.Mallocs) / float64(trips*depth)
+}
+
+// A client that does not read leaves its lane for its goroutine, which makes it wait: the lane would serve it at full speed.
+func TestLaneLeavesWhoDoesNotRead(t *testing.T) {
+	e := newEnv(t, nil)
+	c := e.wire()
+	c.want("+PONG\r\n", "PING") // it rides
+	batch := bytes.Repeat(resp.AppendCommand(nil, "PING"), 5000)
+	go func() {
+		for {
+			if _, err := c.nc.Write(batch); err != nil {
+				return // the test is over
+			}
+		}
+	}()
+	stacks := make([]byte, 4<<20)
+	testenv.Eventually(t, 30*time.Second, "a wait for the client to read", func() bool {
+		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("resp.(*Conn).waitUnread("))
+	})
 }

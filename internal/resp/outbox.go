@@ -138,6 +138,13 @@ func (o *outbox) state() (busy bool, err error) {
 	return o.busy, o.err
 }
 
+// kept is how much has still to be sent.
+func (o *outbox) kept() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.size
+}
+
 // easing returns how much is kept, and what is closed when that is less than maxUnread: nil if it is.
 func (o *outbox) easing() (eased <-chan struct{}, size int) {
 	o.mu.Lock()

@@ -109,6 +109,9 @@ func (c *Conn) Rest() {
 	}
 }
 
+// Lags reports whether so much is kept for the client that its next commands have to wait: the goroutine's Read sees to that.
+func (c *Conn) Lags() bool { return c.unsent.kept() >= maxUnread }
+
 // Put sends p, or keeps what the client does not take at once, as Write does, but never waits: what cannot be kept either is returned
 // and has to be written by the goroutine.
 func (c *Conn) Put(p []byte) (rest []byte, err error) {
