@@ -20,7 +20,7 @@ const (
 	shortestDelay = 10 * time.Millisecond
 
 	firstPause   = 1 * time.Millisecond
-	longestPause = 128 * time.Millisecond
+	longestPause = 256 * time.Millisecond
 )
 
 // pacer knows how much of what a client has sent was of no use.
@@ -55,7 +55,7 @@ func (p *pacer) rest() time.Duration {
 		p.empty -= maxEmpty
 		p.pause = min(max(2*p.pause, firstPause), longestPause)
 	case p.trickling():
-		p.pause = min(firstPause<<min((p.small-maxSmall)/8, 10), longestPause)
+		p.pause = min(firstPause<<min((p.small-maxSmall)/2, 10), longestPause)
 	default:
 		return 0
 	}

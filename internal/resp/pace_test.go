@@ -68,3 +68,16 @@ func TestPauseEnds(t *testing.T) {
 		t.Errorf("still paused for %v", d)
 	}
 }
+
+// TestTricklesCostFewReads: who sends a command bit by bit, and many of them do, gets few reads for it from the first second on.
+func TestTricklesCostFewReads(t *testing.T) {
+	var p pacer
+	reads := 0
+	for paused := time.Duration(0); paused < time.Second; reads++ {
+		p.read(1)
+		paused += p.rest()
+	}
+	if reads > maxSmall+20 {
+		t.Errorf("%d reads in the first second", reads)
+	}
+}
