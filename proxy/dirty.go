@@ -91,7 +91,7 @@ func (r ref) marked(key []byte, gen string) {
 func (s *sessions) endWrite(r ref, w writeScope, q *saveQueue) uint64 {
 	r.sh.Lock()
 	defer r.sh.Unlock()
-	r.it.Value.busy--
+	r.it.Value.in--
 	return s.dirtyLocked(r, w, q)
 }
 

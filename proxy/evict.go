@@ -70,7 +70,7 @@ func (s *Server) obstacleLocked(r ref, run upstream.Run) string {
 		return "Redis was restarted since it was last used"
 	case g.pinned:
 		return "it is pinned"
-	case g.busy > 0:
+	case g.inFlight() > 0:
 		return "it is in use: " + g.usersLocked()
 	case g.more != nil && g.more.saving != nil:
 		return "it is being saved"
@@ -119,7 +119,7 @@ func (e *evictor) open(v *victim, next state) {
 	case next == evicted:
 		d.poison, d.names, d.grown, v.ref.it.Value.away = nil, nil, false, false
 		v.ref.it.Value.leftLocked(v.why, ghost)
-		if v.gone && v.ref.it.Value.busy == 0 {
+		if v.gone && v.ref.it.Value.inFlight() == 0 {
 			v.ref.sh.Remove(v.ref.it) // nothing to remember of a session that does not exist
 		}
 	default:

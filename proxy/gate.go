@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"credproxy/proxy/upstream"
@@ -11,11 +12,11 @@ import (
 
 // The gate decides whether a command may run on a session.
 //
-// Invariants (all under the lock of the session's shard):
+// Invariants (all under the lock of the session's shard, but for leave):
 //
-//	G1  A command runs on a session only between enter and leave; busy counts it.
+//	G1  A command runs on a session only between enter and leave; inFlight counts it.
 //	G2  enter succeeds only in state resident, and only for the run of Redis that the command's connection has.
-//	G3  resident -> evicting needs busy == 0, no save and no removal under way. So nothing that a client sends can change a
+//	G3  resident -> evicting needs nothing in flight, no save and no removal under way. So nothing that a client sends can change a
 //	    key between the moment the evictor reads it and the moment it is gone, except by the side door, which WATCH sees.
 //	G4  loading and evicting have exactly one flight; whoever ends the flight sets the next state under the lock, then
 //	    closes done.
@@ -57,17 +58,15 @@ func (s *sessions) tryEnterFor(key []byte, likely ref, identity []byte, run upst
 	}
 	s.recorder.used(it, now)
 	sh.Touch(it, now)
-	it.Value.busy++
+	it.Value.in++
 	marked = it.Value.more != nil && it.Value.more.isSettled(key)
 	sh.Unlock()
 	return ref{sh, it}, marked, true
 }
 
-// leave ends what enter began.
+// leave ends what enter began. It takes no lock: who looks for a session that is not busy, with the lock, sees it in flight until here.
 func (r ref) leave() {
-	r.sh.Lock()
-	r.it.Value.busy--
-	r.sh.Unlock()
+	atomic.AddInt32(&r.it.Value.out, 1)
 }
 
 // newFlight begins a flight, of which the first part is p.
@@ -146,7 +145,7 @@ func (s *sessions) step(identity, key []byte, run upstream.Run, load loader, acc
 			}
 		}
 		access(sh, it, false)
-		g.busy++
+		g.in++
 		return r, nil, nil
 	case loading, evicting:
 		defer sh.Unlock()

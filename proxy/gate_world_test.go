@@ -321,7 +321,7 @@ func (w *world) check() {
 		return
 	}
 	g := &w.it().Value
-	w.assert(int(g.busy) == w.inside, "G1: busy is %d, %d clients are inside", g.busy, w.inside)
+	w.assert(int(g.inFlight()) == w.inside, "G1: busy is %d, %d clients are inside", g.inFlight(), w.inside)
 	moving := g.state == loading || g.state == evicting
 	w.assert(moving == (g.more != nil && g.more.flight != nil), "G4: %s, and flight %v", g.state, g.more)
 	seen := w.redis
@@ -347,7 +347,7 @@ func (w *world) end() {
 		return
 	}
 	g := &w.it().Value
-	w.assert(g.busy == 0 && g.more == nil, "at the end: busy %d, detail %+v", g.busy, g.more)
+	w.assert(g.inFlight() == 0 && g.more == nil, "at the end: busy %d, detail %+v", g.inFlight(), g.more)
 	w.assert(w.pg == w.truth, "at the end Postgres has %q, want %q", w.pg, w.truth)
 	w.assert(w.s.saver.queue.keys.Load() == 0, "at the end %d keys are counted as dirty", w.s.saver.queue.keys.Load())
 }
@@ -362,7 +362,7 @@ func (w *world) fingerprint() string {
 		}
 	}
 	g := &w.it().Value
-	fmt.Fprintf(&b, "%v|%v|%v|%v|%v|%v %v %v %v ", w.redis, w.pg, w.mark, w.entry, w.truth, g.state, g.busy, g.queued, w.reading)
+	fmt.Fprintf(&b, "%v|%v|%v|%v|%v|%v %v %v %v ", w.redis, w.pg, w.mark, w.entry, w.truth, g.state, g.inFlight(), g.queued, w.reading)
 	if w.off != nil {
 		fmt.Fprintf(&b, "%+v %v", *w.off, g.away)
 	}

@@ -42,7 +42,7 @@ func (r ref) keepBusy(kind holdKind, n int32) {
 // usersLocked says what keeps a busy session busy.
 func (g *gate) usersLocked() string {
 	var parts []string
-	others := g.busy
+	others := g.inFlight()
 	if g.more != nil {
 		for kind, n := range g.more.holds {
 			if n > 0 {

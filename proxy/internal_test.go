@@ -136,8 +136,8 @@ func TestAbandonLeavesOnce(t *testing.T) {
 	}
 	s.finishTouch(&c.g.touches[0], false)
 	c.abort()
-	if r.it.Value.busy != 0 || !c.quit {
-		t.Fatalf("busy %d, quit %v", r.it.Value.busy, c.quit)
+	if r.it.Value.inFlight() != 0 || !c.quit {
+		t.Fatalf("busy %d, quit %v", r.it.Value.inFlight(), c.quit)
 	}
 }
 

@@ -249,8 +249,9 @@ func (st *seat) gather() bool {
 			c.laneArgs = c.laneArgs[:0]
 		}
 		from := len(c.laneArgs)
-		raw, args, found := c.conn.Next(c.laneArgs) // one array for the whole group: its touches point into it
-		c.laneArgs = args // also without a command: it may have grown
+		// One array for the whole group: its touches point into it. It may have grown also without a command.
+		raw, args, found := c.conn.Next(c.laneArgs)
+		c.laneArgs = args
 		if found == resp.Nothing {
 			break
 		}

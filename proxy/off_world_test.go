@@ -207,7 +207,7 @@ func (w *world) offLoad(r ref, fl *flight, run upstream.Run) *actor {
 // checkOff is check with sync = "off".
 func (w *world) checkOff() {
 	g := &w.it().Value
-	w.assert(int(g.busy) == w.inside, "G1: busy is %d, %d clients are inside", g.busy, w.inside)
+	w.assert(int(g.inFlight()) == w.inside, "G1: busy is %d, %d clients are inside", g.inFlight(), w.inside)
 	seen := w.redis
 	if !w.entry && w.redis == "" {
 		if seen = w.pg; w.off.away {
@@ -230,7 +230,7 @@ func (w *world) checkOff() {
 // endOff checks what must be true in the end, when the saver has looked once more.
 func (w *world) endOff() {
 	g := &w.it().Value
-	w.assert(g.busy == 0, "at the end: busy %d", g.busy)
+	w.assert(g.inFlight() == 0, "at the end: busy %d", g.inFlight())
 	w.assert(w.s.saver.queue.keys.Load() == 0, "at the end %d keys are counted as dirty", w.s.saver.queue.keys.Load())
 	if g.state == resident && !g.away {
 		w.assert(!w.off.away && w.pg == w.truth, "at the end: kept, Postgres has %q (away %v), want %q", w.pg, w.off.away, w.truth)

@@ -57,7 +57,7 @@ func (v *vantage) standing(it *item) reason {
 		return otherRun
 	case g.pinned:
 		return isPinned
-	case g.busy > 0:
+	case g.inFlight() > 0:
 		return isBusy
 	case d != nil && (d.saving != nil || len(d.held) > 0 || len(d.dirty) > 0):
 		return notSaved

@@ -193,7 +193,7 @@ func (j *job) takeMarks(all bool) (pairs []any) {
 	j.ref.sh.Lock()
 	defer j.ref.sh.Unlock()
 	d := j.ref.it.Value.more
-	if j.ref.it.Value.busy > 0 || d == nil {
+	if j.ref.it.Value.inFlight() > 0 || d == nil {
 		return nil
 	}
 	d.settled = ""

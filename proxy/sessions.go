@@ -32,20 +32,24 @@ func (s state) String() string { return stateNames[s] }
 // gate is what the proxy keeps for each session beside its heat. The lock of the session's shard guards it.
 type gate struct {
 	run    upstream.Run // the run of Redis in which it became resident
-	busy   int32        // commands in flight, open transactions, watched keys, blocked clients
+	in     int32        // how often it was entered, less who left it with the lock; see inFlight
 	state  state
 	pinned bool
 	away   bool    // sync = "off": the application's tables hold it, nothing of it is saved (off.go)
 	queued bool    // stands in the saver's queue
 	aging  bool    // found by a scan that goes on: it stands in no order until all its keys have said how old it is
 	fresh  bool    // made by a touch: its heat of earlier days has not been read yet
-	more   *detail // nil for a session at rest: clean, nothing under way
 	why    cause   // of its last eviction
+	more   *detail // nil for a session at rest: clean, nothing under way
+	out    int32   // how often it was left without the lock, by whoever has changed nothing; atomic
 	left   uint32  // when that was, unix seconds
 	sizeKB uint32  // what Redis last said that it takes, for estimates to begin from
 	ghost  uint32  // number of its last eviction for want of memory, 0: none (thrash.go)
 	loaded int64   // when it last became resident, unix nanoseconds
 }
+
+// inFlight counts what keeps the session where it is: commands in flight, open transactions, watched keys, blocked clients.
+func (g *gate) inFlight() int32 { return g.in - atomic.LoadInt32(&g.out) }
 
 // detail is what only a session in motion needs.
 type detail struct {

@@ -225,7 +225,7 @@ func BenchmarkVictims(b *testing.B) {
 			var dst []*lru.Item[gate]
 			for b.Loop() {
 				start := time.Now()
-				dst = s.table.Oldest(dst[:0], 1000, func(it *item) bool { return it.Value.state == resident && it.Value.busy == 0 })
+				dst = s.table.Oldest(dst[:0], 1000, func(it *item) bool { return it.Value.state == resident && it.Value.inFlight() == 0 })
 				took = append(took, time.Since(start))
 			}
 			stop.Store(true)

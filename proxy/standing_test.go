@@ -31,7 +31,7 @@ func TestStanding(t *testing.T) {
 		"evicted":         {func(g *gate, _ *detail) { g.state = evicted }, notResident},
 		"other run":       {func(g *gate, _ *detail) { g.run++ }, otherRun},
 		"pinned":          {func(g *gate, _ *detail) { g.pinned = true }, isPinned},
-		"busy":            {func(g *gate, _ *detail) { g.busy = 1 }, isBusy},
+		"busy":            {func(g *gate, _ *detail) { g.in = 1 }, isBusy},
 		"dirty":           {func(_ *gate, d *detail) { d.dirty = map[string]*dirtyKey{"k": {}} }, notSaved},
 		"being saved":     {func(_ *gate, d *detail) { d.saving = make(chan struct{}) }, notSaved},
 		"removal":         {func(_ *gate, d *detail) { d.held = map[string]int{"k": 1} }, notSaved},

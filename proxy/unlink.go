@@ -144,7 +144,7 @@ func (u *unlinking) open() {
 func (r ref) forgetUnused() {
 	r.sh.Lock()
 	defer r.sh.Unlock()
-	if g := &r.it.Value; g.state == unknown && g.more == nil && g.busy == 0 && r.sh.GetString(r.it.Key) == r.it {
+	if g := &r.it.Value; g.state == unknown && g.more == nil && g.inFlight() == 0 && r.sh.GetString(r.it.Key) == r.it {
 		r.sh.Remove(r.it)
 	}
 }

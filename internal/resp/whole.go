@@ -35,22 +35,29 @@ func plainHeader(b []byte, at int) (n, end int) {
 	if at+2 >= len(b) {
 		return 0, 0
 	}
-	n = int(b[at] - '0')
-	if n > 9 {
+	digit := b[at] - '0'
+	if digit > 9 {
 		return 0, 0
 	}
-	if at++; b[at] != '\r' { // more than one digit
-		if n == 0 {
-			return 0, 0
-		}
-		for last := min(at+5, len(b)-2); at < last && b[at]-'0' <= 9; at++ {
-			n = n*10 + int(b[at]-'0')
-		}
-		if b[at] != '\r' {
-			return 0, 0
-		}
+	if b[at+1] == '\r' && b[at+2] == '\n' {
+		return int(digit), at + 3
 	}
-	if at+1 >= len(b) || b[at+1] != '\n' {
+	return longHeader(b, at)
+}
+
+// longHeader is plainHeader for a number of more than one digit.
+func longHeader(b []byte, at int) (n, end int) {
+	if b[at] == '0' {
+		return 0, 0
+	}
+	for last := min(at+6, len(b)-1); at < last; at++ {
+		digit := b[at] - '0'
+		if digit > 9 {
+			break
+		}
+		n = n*10 + int(digit)
+	}
+	if at+1 >= len(b) || b[at] != '\r' || b[at+1] != '\n' {
 		return 0, 0
 	}
 	return n, at + 2

@@ -77,5 +77,7 @@ func FuzzWholeCommand(f *testing.F) {
 			f.Add([]byte(tc.in))
 		}
 	}
-	f.Fuzz(func(t *testing.T, in []byte) { agree(t, in, Limits{MaxBulk: 1000, MaxArgs: 12, MaxQuery: 2000}.withDefaults()) })
+	f.Fuzz(func(t *testing.T, in []byte) {
+		agree(t, in, Limits{MaxBulk: 1000, MaxArgs: 12, MaxQuery: 2000}.withDefaults())
+	})
 }
