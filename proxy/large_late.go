@@ -11,8 +11,8 @@ import (
 // A large command whose keys are not known before all of it has come (MSET, scripts) is passed on while it comes as well, but for its end.
 // Redis runs nothing of which the end is missing.
 //
-//	L4  The last bytes are sent when all arguments have been seen, the gates of the keys are passed, and the marks stand.
-//	L5  If that fails, the connection to Redis is closed: Redis forgets what it has of the command.
+//	V1  The last bytes are sent when all arguments have been seen, the gates of the keys are passed, and the marks stand.
+//	V2  If that fails, the connection to Redis is closed: Redis forgets what it has of the command.
 //
 // Of an argument so much is kept as a key of a session may have: one that is longer is none, nor an option.
 

@@ -237,16 +237,19 @@ func TestLoadStoredIsBounded(t *testing.T) {
 	id := bot("a")
 	large := session.Key{Name: "c", Type: session.Hash}
 	for i := range 5 {
-		large.Fields = append(large.Fields, session.Field{Name: fmt.Sprint(i), Value: random(t, storedMost/4)})
+		large.Fields = append(large.Fields, session.Field{Name: fmt.Sprint(i), Value: random(t, 1<<20)})
 	}
-	mustSave(t, s, id, putString("a", "x"), put(large))
+	text := putString("b", "")
+	text.Value = random(t, storedMost+1)
+	mustSave(t, s, id, putString("a", "x"), text, put(large))
 	got, err := s.LoadStored(testContext(t), []session.ID{id}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := got[0].Keys
 	sortKeys(keys)
-	if len(keys) != 2 || string(keys[0].Value) != "x" || keys[1].Apart == 0 || keys[1].Fields != nil {
-		t.Errorf("got %d keys, %d fields, %d bytes apart", len(keys), len(keys[1].Fields), keys[1].Apart)
+	if len(keys) != 3 || string(keys[0].Value) != "x" || keys[0].Apart != 0 || keys[1].Apart != storedMost+1 || keys[1].Value != nil ||
+		keys[2].Apart <= 4<<20 || keys[2].Fields != nil {
+		t.Errorf("got %d keys, %d and %d bytes apart, %d fields", len(keys), keys[1].Apart, keys[2].Apart, len(keys[2].Fields))
 	}
 }

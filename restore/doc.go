@@ -6,9 +6,10 @@
 //	sessions   one row per session ever seen: its heat and its fence. The row stays when its last key goes, so that a
 //	           session that was deleted is still known: whoever knows nothing of a session asks elsewhere, and would
 //	           bring it back.
-//	keys       one row per Redis key: type, form (clear, DUMP, signed DUMP, or only a name), expiry, and the value unless
-//	           it is a clear hash.
-//	fields     one row per field of a clear hash, so that saving a changed field costs one row.
+//	keys       one row per Redis key: type, form (clear, DUMP, signed DUMP, those in parts, or only a name), expiry, and the
+//	           value unless it is a clear hash or in parts.
+//	fields     one row per field of a clear hash, so that saving a changed field costs one row; or per part of a large
+//	           value (apart.go).
 //	pins       one row per session that the memory policy leaves alone.
 //
 // # Rules of the writers

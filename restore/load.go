@@ -73,11 +73,17 @@ func (s *Store) LoadMany(ctx context.Context, ids []session.ID, now int64) ([]se
 	return s.loadMany(ctx, ids, now, 0, s.fromSource)
 }
 
-// storedMost is how many bytes of values LoadStored hands over.
-const storedMost = 32 << 20
+const (
+	// storedMost is how many bytes of values LoadStored hands over.
+	storedMost = 32 << 20
+	// apartHash and apartFields are from how many bytes on, of fields that large, it does not hand over a hash: that one is saved field by
+	// field as it is, and need not be compared before.
+	apartHash   = 4 << 20
+	apartFields = 4 << 10
+)
 
-// LoadStored is LoadMany without the source, for callers that compare with what is stored here. Of keys beyond storedMost it says
-// how large they are (Apart), not what they hold.
+// LoadStored is LoadMany without the source, for callers that compare with what is stored here. Of large hashes and of keys beyond storedMost
+// it says how large they are (Apart), not what they hold.
 func (s *Store) LoadStored(ctx context.Context, ids []session.ID, now int64) ([]session.Snapshot, error) {
 	return s.loadMany(ctx, ids, now, storedMost, nil)
 }
@@ -181,12 +187,16 @@ type loading struct {
 	poison    []PoisonedKey
 	most      int64 // bytes of values that are handed over, 0: all
 	used      int64 // of them
+	hash      int64 // bytes of the last hash
 }
 
 // fits counts bytes of a value; false: they are left out.
 func (l *loading) fits(n int) bool {
+	if l.most > 0 && l.used+int64(n) > l.most {
+		return false
+	}
 	l.used += int64(n)
-	return l.most == 0 || l.used <= l.most
+	return true
 }
 
 // place says where a key is being built: index into snapshots, and into Keys there. Not a pointer, as Keys grows.
@@ -252,7 +262,7 @@ func (l *loading) keyRow(v [][]byte) error {
 		return nil
 	}
 	if !l.fits(len(v[2])) {
-		key.Apart = max(int64(len(v[2])), 1)
+		key.Apart = int64(len(v[2]))
 		snapshot.Keys = append(snapshot.Keys, key)
 		return nil
 	}
@@ -307,16 +317,20 @@ func (l *loading) fieldRow(v [][]byte) error {
 		if !ok {
 			return nil // of a key that is not understood, and named as such
 		}
-		l.lastKID, l.last = kid, &l.snapshots[at.snapshot].Keys[at.key]
+		l.hash, l.lastKID, l.last = 0, kid, &l.snapshots[at.snapshot].Keys[at.key]
 		l.nextHash()
 	}
-	if !l.fits(len(v[1])+len(v[2])) || l.last.Apart > 0 {
+	if l.last.Apart > 0 || !l.fits(len(v[1])+len(v[2])) {
 		l.last.Apart += int64(len(v[1]) + len(v[2]))
 		l.last.Fields = nil
 		return nil
 	}
 	f := session.Field{Name: string(v[1]), Value: l.bytes.copy(v[2])}
 	l.last.Fields = append(l.last.Fields, f)
+	l.hash += int64(len(f.Name) + len(f.Value))
+	if l.most > 0 && l.hash > apartHash && l.hash/int64(len(l.last.Fields)) >= apartFields {
+		l.last.Apart, l.last.Fields, l.used = l.hash, nil, l.used-l.hash
+	}
 	return l.addedField(&f)
 }
 
