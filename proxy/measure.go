@@ -23,22 +23,68 @@ const measureSamples = 64
 // regrown is how many kilobytes a session may seem to grow by, beyond twice its size, before it is measured anew.
 const regrown = 16
 
-// measure asks how large the saved sessions are. A size that cannot be had stays as it was: it is an estimate.
+// measure notes how large the saved sessions are, and asks where what was read does not tell. A size that cannot be had stays as it was:
+// it is an estimate.
 func (v *saver) measure(ctx context.Context, db int, jobs []*job) {
 	keys := make([][]string, len(jobs))
+	ask := false
 	for i, j := range jobs {
-		literals, wild := v.s.sessions.literals(j.id)
-		if wild && j.ref.regrown() {
-			literals, _ = v.s.store.KeysOf(ctx, j.id, nowMilli())
-		} else if wild {
-			literals = nil
+		switch {
+		case j.size > 0:
+			j.ref.sized(j.size)
+		case len(j.keys) == 0 && !j.grown: // it has been measured with its last save
+		default:
+			keys[i] = v.keysToMeasure(ctx, j)
 		}
-		keys[i] = literals
+		ask = ask || len(keys[i]) > 0
+	}
+	if !ask {
+		return
 	}
 	for i, size := range measureKeys(ctx, v.s.control.db(db), keys) {
 		if size > 0 {
 			jobs[i].ref.sized(size)
 		}
+	}
+}
+
+// keysToMeasure lists the keys of a session; none where they do not follow from its id and it seems to be as large as before.
+func (v *saver) keysToMeasure(ctx context.Context, j *job) []string {
+	keys, wild := v.s.sessions.literals(j.id)
+	switch {
+	case wild && j.ref.regrown():
+		keys, _ = v.s.store.KeysOf(ctx, j.id, nowMilli())
+	case wild:
+		keys = nil
+	}
+	return keys
+}
+
+// appendSizes appends the session's keys that are not read and of which the size is wanted all the same.
+func (j *job) appendSizes(more []string, s *sessions) []string {
+	keys, wild := s.literals(j.id)
+	if wild || len(j.keys) == 0 {
+		return more
+	}
+	j.sizeOf = keys
+	for _, key := range keys {
+		if j.keys[key] == nil {
+			more = append(more, key)
+		}
+	}
+	return more
+}
+
+// addSizes adds up what the session's keys take, if all of them were seen.
+func (j *job) addSizes(sizes map[string]int64) {
+	j.size = 0
+	for _, key := range j.sizeOf {
+		size, seen := sizes[key]
+		if !seen {
+			j.size = 0
+			return
+		}
+		j.size += size
 	}
 }
 

@@ -180,22 +180,13 @@ func (r *reader) takeHead(i int) error {
 
 // takeFields takes the fields of a patch.
 func (r *reader) takeFields(i int) {
-	k, h, c := r.keys[i], &r.heads[i], &r.out[i].change
+	k, h := r.keys[i], &r.heads[i]
 	values, err := h.fields.Result()
 	if err != nil || len(values) != len(k.fields) {
 		r.out[i].again = true
 		return
 	}
-	for j, v := range values {
-		if len(k.fields[j]) > maxFieldName {
-			r.out[i].again = true
-		}
-		if text, ok := v.(string); ok {
-			c.Fields = append(c.Fields, session.Field{Name: k.fields[j], Value: bytesOf(text)})
-		} else {
-			c.Removed = append(c.Removed, k.fields[j])
-		}
-	}
+	r.out[i].takeFields(k.fields, values)
 }
 
 func (r *reader) whole(i int) bool {
@@ -452,7 +443,7 @@ func scanHash(ctx context.Context, rd pipeliner, key string) (map[string]string,
 }
 
 func (r *reader) dumpIfOdd(ctx context.Context, i int) error {
-	if !slices.ContainsFunc(r.out[i].change.Fields, func(f session.Field) bool { return len(f.Name) > maxFieldName }) {
+	if !slices.ContainsFunc(r.out[i].change.Fields, func(f session.Field) bool { return isLongField(f.Name) }) {
 		return nil
 	}
 	return r.dump(ctx, i)

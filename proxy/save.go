@@ -93,6 +93,10 @@ type job struct {
 	heat session.Heat
 	err  error // why nothing of it was saved
 
+	grown  bool     // its size is to be measured, whether or not something is saved
+	sizeOf []string // the session's keys, if they follow from its id
+	size   int64    // what those take by what was read, 0: not known
+
 	marks map[string]*mark // taken out of the record, to be removed from Redis
 }
 
@@ -219,6 +223,7 @@ func (v *saver) takeOne(r ref, run upstream.Run) *job {
 		v.queue.retryLocked(r)
 	}
 	j.heat = session.Heat{LastAccess: r.it.LastAccess, Hits: r.it.Hits, Bytes: r.it.Bytes}
+	j.grown = d.grown
 	d.saving, d.storing, d.grown = j.done, j.told, false
 	return j
 }

@@ -63,13 +63,15 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 	defer v.s.flushing.RUnlock()
 	var wants []wanted
 	var owner []*job
+	var more []string // keys of which only the size is wanted
 	for _, j := range jobs {
+		more = j.appendSizes(more, v.s.sessions)
 		for name, k := range j.keys {
 			wants = append(wants, wanted{key: name, patch: !k.whole, fields: slices.Collect(maps.Keys(k.fields))})
 			owner = append(owner, j)
 		}
 	}
-	readings, err := readKeys(ctx, v.s.control.db(db), wants, v.s.greeting.atLeast(7, 4))
+	readings, sizes, err := readBack(ctx, v.s.control.db(db), wants, more, v.s.greeting.atLeast(7, 4))
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +80,9 @@ func (v *saver) commit(ctx context.Context, db int, jobs []*job) (again map[ref]
 		return nil, err
 	}
 	v.weigh(readings)
+	for _, j := range jobs {
+		j.addSizes(sizes)
+	}
 	again = map[ref]map[string]*dirtyKey{}
 	whole := func(j *job, key string) {
 		if again[j.ref] == nil {
