@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -85,7 +86,20 @@ type procStat struct {
 var errGone = errors.New("process is gone")
 
 func readStat(path string) (procStat, error) {
-	text, err := os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return procStat{}, fmt.Errorf("read process: %w", err)
+	}
+	defer f.Close()
+	return readStatFrom(f)
+}
+
+// readStatFrom reads an open file, of a process that may have ended since.
+func readStatFrom(f *os.File) (procStat, error) {
+	text, err := io.ReadAll(f)
+	if errors.Is(err, syscall.ESRCH) {
+		return procStat{}, errGone
+	}
 	if err != nil {
 		return procStat{}, fmt.Errorf("read process: %w", err)
 	}

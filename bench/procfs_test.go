@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -78,5 +79,23 @@ func TestReadFamilyCountsChildren(t *testing.T) {
 	family, err := readFamily(os.Getpid())
 	if err != nil || family.rss < alone.rss/2+kid.rss || family.cpu < alone.cpu {
 		t.Errorf("family %+v, %v; alone %+v, child %+v", family, err, alone, kid)
+	}
+}
+
+// A process may end between the opening of its file and the reading: it is left out, and fails no measurement.
+func TestReadStatOfAProcessThatHasJustEnded(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // it was killed
+	if _, err := readStatFrom(f); !errors.Is(err, errGone) {
+		t.Errorf("%v, want %v", err, errGone)
 	}
 }
