@@ -77,9 +77,8 @@ func (c *client) depart(line *upstream.Conn) bool {
 	return true
 }
 
-// express adds a command to the group if nothing about it can block (X3); false: it is the goroutine's, and nothing has happened.
-func (c *client) express(raw []byte, args [][]byte) bool {
-	cmd := c.seat.l.names.Lookup(args)
+// express adds a command, nil for one that nobody knows, to the group if nothing about it can block (X3); false: it is the goroutine's, and nothing has happened.
+func (c *client) express(cmd *keyspace.Command, raw []byte, args [][]byte) bool {
 	if cmd == nil || !c.isPlain(cmd, args) {
 		return false
 	}

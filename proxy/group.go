@@ -56,7 +56,10 @@ type touch struct {
 const (
 	// maxGroup and maxGroupBytes bound what a client's batch sends before it looks at the replies. They may turn out to be of 1 MB each
 	// when all before were small, and what comes on a shared connection has to be held. A longer group is hardly faster.
-	maxGroup      = 32
+	maxGroup = 32
+	// maxReads is maxGroup for a lane's group in which nothing behind the first maxGroup commands changes anything: those replies need not be
+	// held (B1), and what is one pipeline to a client is one trip.
+	maxReads      = 64
 	maxGroupBytes = 256 << 10
 	// firstGroup is maxGroup until a client's replies have shown their size; then no group expects more than maxGroupReplies
 	// bytes of them. They have to be kept for a client that does not read.
@@ -76,7 +79,7 @@ func (c *client) forward(cmd *keyspace.Command, args [][]byte, raw []byte) {
 	}
 	c.takeRoom()
 	c.g.entries = append(c.g.entries, e)
-	if c.g.size += len(raw); len(c.g.entries) >= firstGroup+c.more || c.g.size >= maxGroupBytes {
+	if c.g.size += len(raw); len(c.g.entries) >= min(firstGroup+c.more, maxGroup) || c.g.size >= maxGroupBytes {
 		c.flush()
 	}
 }
@@ -203,7 +206,7 @@ func (c *client) send() {
 // expect sets the size of the next groups by the replies, n in so many bytes, to this one.
 func (c *client) expect(bytes, n int) {
 	fit := maxGroupReplies / max(bytes/max(n, 1), 1)
-	c.more = max(1, min(fit, 2*(firstGroup+c.more), maxGroup)) - firstGroup
+	c.more = max(1, min(fit, 2*(firstGroup+c.more), maxReads)) - firstGroup
 	if c.call.Largest() >= bulkyReply {
 		c.bulky = bulkyReads
 	}

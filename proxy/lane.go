@@ -259,7 +259,13 @@ func (st *seat) gather() bool {
 			st.going = true
 			break
 		}
-		if len(c.g.entries) == 0 && !c.depart(st.line) || !c.express(raw, args[from:]) {
+		args = args[from:]
+		cmd := st.l.names.Lookup(args)
+		if len(c.g.entries) >= maxGroup && cmd != nil && !cmd.OnlyReads() {
+			c.conn.Again(raw) // it begins the next group
+			break
+		}
+		if len(c.g.entries) == 0 && !c.depart(st.line) || !c.express(cmd, raw, args) {
 			c.conn.Back(raw)
 			st.going = true
 		}

@@ -85,6 +85,12 @@ func (c *Conn) take(n int) (raw []byte) {
 // Taken returns the last n bytes of the commands that Next has returned since the last Pull, but for one that was given Back.
 func (c *Conn) Taken(n int) []byte { return c.buf[c.off-n : c.off : c.off] }
 
+// Again has the next Next return the command once more that Next has just returned.
+func (c *Conn) Again(raw []byte) {
+	c.done -= len(raw)
+	c.off, c.ready = c.done, c.done
+}
+
 // Back gives the command that Next has just returned to the goroutine.
 func (c *Conn) Back(raw []byte) {
 	c.off = c.done - len(raw)
