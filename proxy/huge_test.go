@@ -109,7 +109,7 @@ func (e *env) thereAndBack(key string) []hugeStep {
 			testenv.Eventually(w.t, time.Minute, "saved", func() bool { return e.client.Do(ctx, "CREDPROXY", "SYNC").Err() == nil })
 		}, hugeMost},
 		{"evict", func(w *wire) {
-			e.evict("any/huge")
+			e.evictLarge("any/huge")
 			if n := e.direct.Exists(ctx, key).Val(); n != 0 {
 				w.t.Fatalf("%s is still in Redis", key)
 			}

@@ -169,7 +169,7 @@ func TestManyLargeCommands(t *testing.T) {
 func TestLateCommandCutOff(t *testing.T) {
 	e := newEnv(t, nil)
 	e.wire().want("+OK\r\n", "SET", "s:a:k", "before")
-	e.evict("any/a")
+	e.evictLarge("any/a")
 	mset := string(resp.AppendCommand(nil, "MSET", "other", largeValue, "s:a:k", largeValue))
 	for name, end := range map[string]func(*wire){
 		"hangs up": func(c *wire) { must(t, c.nc.Close()) },
