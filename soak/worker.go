@@ -207,6 +207,7 @@ func (w *worker) mget(s sess) fate {
 	if o.fate != done {
 		return o.fate
 	}
+	got = append(got, nil, nil) // another command's reply may have none; it is no value then
 	for i, suffix := range []string{keyA, keyB} {
 		text, _ := got[i].(string)
 		w.note(o, s.key(suffix), vGet).out = w.value(s.key(suffix), text)
