@@ -192,7 +192,7 @@ func TestLaneLeavesWhoDoesNotRead(t *testing.T) {
 		}
 	}()
 	stacks := make([]byte, 4<<20)
-	testenv.Eventually(t, 30*time.Second, "a wait for the client to read", func() bool {
+	testenv.Eventually(t, 2*time.Minute, "a wait for the client to read", func() bool {
 		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("resp.(*Conn).waitUnread("))
 	})
 }
