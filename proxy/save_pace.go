@@ -22,9 +22,9 @@ func (p *pace) note(n int, took time.Duration, now time.Time) {
 	p.rested = now.Add(min(took, longestRest*p.interval))
 }
 
-// slack is how long a session may wait for its batch to begin. A sixteenth of the interval is for timers that are late, and for batches
-// that are slower than those before.
-func (p *pace) slack() time.Duration { return p.interval - p.interval/16 - p.batch }
+// slack is how long a session may wait for its batch to begin. A quarter of the interval is for timers that are late, and for batches
+// that are slower than those before, as they are on a busy machine.
+func (p *pace) slack() time.Duration { return p.interval*3/4 - p.batch }
 
 // wait returns how long nothing needs to be begun, if nothing more is queued.
 func (p *pace) wait(q *saveQueue, now time.Time) time.Duration {
