@@ -96,7 +96,7 @@ func (s *Server) missed(ctx context.Context, db int, page []session.Entry, since
 }
 
 // missedPage reads a page of stored keys and returns those of them that missed returns. It is read again if one of these has left Redis
-// meanwhile, a few times at most: with so much coming and going a key may be named that has just been deleted.
+// meanwhile, or is about to, some times at most: with so much coming and going a key may be named that has just been deleted.
 func (s *Server) missedPage(ctx context.Context, db int, after int64, limit int, since int64, typ string,
 	want func(*session.Entry) bool) (page []session.Entry, found []*session.Entry, err error) {
 	for range pageTries {
@@ -104,17 +104,23 @@ func (s *Server) missedPage(ctx context.Context, db int, after int64, limit int,
 		if page, err = s.page(ctx, db, after, limit); err == nil {
 			found, err = s.missed(ctx, db, page, since, typ, want)
 		}
-		stale := slices.ContainsFunc(found, func(e *session.Entry) bool { return watch.hasLeft(s.sessions.identityOf(e.Session)) })
+		stale := slices.ContainsFunc(found, func(e *session.Entry) bool {
+			identity := s.sessions.identityOf(e.Session)
+			return watch.hasLeft(identity) || s.stateOf(identity) == evicting // it may be about to save a deletion
+		})
 		watch.close()
-		if err != nil || !stale {
+		if err != nil || !stale || pause(ctx, pagePause, nil) != nil {
 			break
 		}
 	}
 	return page, found, err
 }
 
-// pageTries bounds how often a page is read.
-const pageTries = 5
+// pageTries bounds how often a page is read, pagePause stands between: evictions take milliseconds.
+const (
+	pageTries = 50
+	pagePause = 5 * time.Millisecond
+)
 
 // stored calls f for every stored key that is wanted and may have been missed when Redis was asked at since (unix
 // nanoseconds), until f says no. It waits for Postgres as long as restore.wait allows.
