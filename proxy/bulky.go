@@ -162,14 +162,19 @@ func (c *client) streamReply(e *entry) error {
 		if silent {
 			return nil
 		}
-		c.wmu.Lock()
-		defer c.wmu.Unlock()
-		_, err := c.conn.Write(part)
-		return err
+		return c.writePart(part)
 	})
 	if err == nil {
 		err = c.call.Wait()
 	}
 	c.s.upstream.Release(c.ident, conn) // not kept if it has failed
+	return err
+}
+
+// writePart writes a part of a reply that comes from Redis, as fast as the client takes it.
+func (c *client) writePart(part []byte) error {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	_, err := c.conn.Write(part)
 	return err
 }

@@ -336,52 +336,6 @@ func (e *evictor) unwatch(cn *redis.Conn) {
 	}
 }
 
-// save reads the victims' keys and commits what differs from Postgres.
-func (e *evictor) save(ctx context.Context, cn *redis.Conn, run upstream.Run, victims []*victim) error {
-	var wants []wanted
-	for _, v := range victims {
-		for _, key := range v.keys {
-			wants = append(wants, wanted{key: key})
-		}
-	}
-	readings, err := e.read(ctx, cn, wants)
-	if err != nil {
-		return err
-	}
-	if err := e.s.control.checkRun(run); err != nil {
-		return err
-	}
-	e.s.barrier("evict-read")
-	e.measure(ctx, cn, victims)
-	var verdict verdict
-	left := make([][]reading, len(victims))
-	for n, v := range victims {
-		mine := readings[:len(v.keys)]
-		readings, left[n] = readings[len(v.keys):], leftOut(mine)
-		for i := range mine {
-			if mine[i].again {
-				return errNotEvictable{fmt.Sprintf("key %q changed its type while it was read", v.keys[i])}
-			}
-		}
-		verdict.judge(v, mine, e.s.sessions.off)
-	}
-	if planted("save-skipped") {
-		return nil
-	}
-	if err := e.keep(ctx, verdict.save, verdict.saved); err != nil {
-		return err
-	}
-	if err := e.handOver(ctx, verdict.stubs, verdict.handed); err != nil {
-		return err
-	}
-	for n, v := range victims {
-		if err := e.saveRest(ctx, cn, run, v, left[n]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // unlinkStep bounds the arguments of one UNLINK.
 const unlinkStep = 1000
 

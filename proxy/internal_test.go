@@ -59,13 +59,20 @@ func TestPoisonIsNotSavedAsDeleted(t *testing.T) {
 	}
 }
 
+// markedSession has a session whose key is being written, under the mark gen.
+func markedSession(t *testing.T) (s *Server, r ref, gen string) {
+	t.Helper()
+	s = newServer(t)
+	s.runs.Observe("run")
+	r = residentSession(s, "s:x:k")
+	gen = s.sessions.beginWrite(r, []byte("s:x:k"), s.saver)
+	r.marked([]byte("s:x:k"), gen)
+	return s, r, gen
+}
+
 // A mark whose removal got no reply may be gone, or may go later: the next write sets one of another generation.
 func TestDoubtfulMarkIsSetAnew(t *testing.T) {
-	s := newServer(t)
-	s.runs.Observe("run")
-	r := residentSession(s, "s:x:k")
-	first := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver)
-	r.marked([]byte("s:x:k"), first)
+	s, r, first := markedSession(t)
 	if again := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver); again != "" {
 		t.Fatalf("a sure mark is set again: %q", again)
 	}
@@ -244,11 +251,7 @@ func TestEmptyValuesAreValues(t *testing.T) {
 
 // Who goes on writing finds the mark that stands, save after save; it goes with the first turn in which nothing is to be saved.
 func TestMarkStaysWhileItsKeyIsWritten(t *testing.T) {
-	s := newServer(t)
-	s.runs.Observe("run")
-	r := residentSession(s, "s:x:k")
-	gen := s.sessions.beginWrite(r, []byte("s:x:k"), s.saver)
-	r.marked([]byte("s:x:k"), gen)
+	s, r, gen := markedSession(t)
 	turn := func() []any {
 		j := s.saver.takeOne(r, s.runs.Current())
 		s.saver.settle(j, nil, nil)

@@ -22,10 +22,7 @@ func (c *client) execReply(tx *transaction, raw []byte) (reply []byte, passed, r
 			part, begun, ran = head, true, head[0] == '*' && head[1] != '-'
 			c.leaveTx(tx, ran)
 		}
-		c.wmu.Lock()
-		defer c.wmu.Unlock()
-		_, err := c.conn.Write(part)
-		return err
+		return c.writePart(part)
 	})
 	if err == nil {
 		err = c.call.Wait()
