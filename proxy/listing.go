@@ -104,16 +104,19 @@ func (s *Server) missedPage(ctx context.Context, db int, after int64, limit int,
 		if page, err = s.page(ctx, db, after, limit); err == nil {
 			found, err = s.missed(ctx, db, page, since, typ, want)
 		}
-		stale := slices.ContainsFunc(found, func(e *session.Entry) bool {
-			identity := s.sessions.identityOf(e.Session)
-			return watch.hasLeft(identity) || s.stateOf(identity) == evicting // it may be about to save a deletion
-		})
+		stale := slices.ContainsFunc(found, func(e *session.Entry) bool { return s.outdated(e, watch) })
 		watch.close()
 		if err != nil || !stale || pause(ctx, pagePause, nil) != nil {
 			break
 		}
 	}
 	return page, found, err
+}
+
+// outdated reports whether a stored key may have been read before its session's eviction saved a deletion of it. watch has begun before that.
+func (s *Server) outdated(e *session.Entry, watch *census) bool {
+	identity := s.sessions.identityOf(e.Session)
+	return s.stateOf(identity) == evicting || watch.hasLeft(identity) // in this order: it leaves before its state says so
 }
 
 // pageTries bounds how often a page is read, pagePause stands between: evictions take milliseconds.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"credproxy/internal/resp"
+	"credproxy/internal/testenv"
 	"credproxy/proxy"
 )
 
@@ -185,27 +186,50 @@ func TestOwnKeysAreOutOfReach(t *testing.T) {
 	c.want("$1\r\nv\r\n", "GET", "s:a:k")
 }
 
-// A script has deleted a key, which is not saved yet; its session is evicted while a listing has the old row in its hands.
+// A script has deleted a key, which is not saved yet; while a listing has the old row in its hands, its session is evicted, or is on its way.
 func TestListingOfADeletedKeyThatIsEvicted(t *testing.T) {
-	e := newEnv(t, func(cfg *proxy.Config) { cfg.Sync.Interval = time.Minute })
-	c := e.wire()
-	for _, list := range []func() []string{
-		func() []string { return scanKeys(c) },
-		func() []string { return sortedKeys(parseReply(t, c.ask("KEYS", "*"))) },
-		func() []string { return []string{string(parseReply(t, c.ask("RANDOMKEY")).Str)} },
+	for name, evict := range map[string]func(e *env){
+		"evicted":  func(e *env) { e.evict("any/a") },
+		"evicting": (*env).evictHalf,
 	} {
-		c.want("+OK\r\n", "SET", "s:a:k", "v")
-		c.want("+OK\r\n", "SET", "s:other:k", "v")
-		e.admin("SYNC")
-		c.want(":1\r\n", "EVAL", "return redis.call('DEL', KEYS[1])", "1", "s:a:k")
-		evicted := false
-		evict := func() { evicted = true; e.evict("any/a") }
-		e.bend.afterKeys.Store(&evict)
-		if got := list(); !slices.Equal(got, []string{"s:other:k"}) {
-			t.Errorf("%q", got)
-		}
-		if e.bend.afterKeys.Store(nil); !evicted {
-			e.evict("any/a") // RANDOMKEY need not look at what is stored
-		}
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, func(cfg *proxy.Config) { cfg.Sync.Interval = time.Minute })
+			c := e.wire()
+			for _, list := range []func() []string{
+				func() []string { return scanKeys(c) },
+				func() []string { return sortedKeys(parseReply(t, c.ask("KEYS", "*"))) },
+				func() []string { return []string{string(parseReply(t, c.ask("RANDOMKEY")).Str)} },
+			} {
+				c.want("+OK\r\n", "SET", "s:a:k", "v")
+				c.want("+OK\r\n", "SET", "s:other:k", "v")
+				e.admin("SYNC")
+				c.want(":1\r\n", "EVAL", "return redis.call('DEL', KEYS[1])", "1", "s:a:k")
+				evicted := false
+				then := func() { evicted = true; evict(e) }
+				e.bend.afterKeys.Store(&then)
+				if got := list(); !slices.Equal(got, []string{"s:other:k"}) {
+					t.Errorf("%q", got)
+				}
+				if e.bend.afterKeys.Store(nil); !evicted {
+					e.evict("any/a") // RANDOMKEY need not look at what is stored
+				}
+				testenv.Eventually(t, wirePatience, "a session at rest", func() bool { return e.states()["any/a"] != "evicting" })
+			}
+		})
 	}
+}
+
+// evictHalf returns when an eviction of session a has got as far as its commit, with a quarter of a second to go.
+func (e *env) evictHalf() {
+	committed := make(chan struct{})
+	e.bend.set(func() error {
+		close(committed)
+		time.Sleep(250 * time.Millisecond) // Postgres takes its time to say so
+		return nil
+	}, nil)
+	go func() {
+		e.client.Do(context.Background(), "CREDPROXY", "EVICT", "any/a")
+		e.bend.set(nil, nil)
+	}()
+	<-committed
 }

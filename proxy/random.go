@@ -141,7 +141,7 @@ func (l *listing) drawStored(ctx context.Context, x session.Extent) (string, err
 	}
 	i := rand.IntN(len(page))
 	found, err := s.missed(ctx, l.db, page[i:i+1], l.since, "", anyEntry)
-	if err != nil || len(found) == 0 || watch.hasLeft(s.sessions.identityOf(found[0].Session)) {
+	if err != nil || len(found) == 0 || s.outdated(found[0], watch) {
 		return "", err
 	}
 	return found[0].Key, nil
