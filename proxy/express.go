@@ -61,6 +61,7 @@ func (c *client) settle() {
 		err := c.afterLoss(c.call.Err(), n, c.g.sent)
 		c.expect(c.call.Size(), n)
 		c.distribute(err)
+		c.call.Free()
 		c.g.reset()
 	}
 	c.write()
@@ -228,10 +229,17 @@ func (g *group) addTouch() *touch {
 	return &g.touches[n]
 }
 
+// laneReplies is from how many bytes on the replies to one group are the goroutine's: others wait while the lane writes them.
+const laneReplies = 512 << 10
+
 // isOdd reports whether a group's outcome asks for more than to pass the replies on: a lost connection, an error that concerns the
-// proxy, or more bytes than are copied twice.
+// proxy, or more bytes than are written at once, or copied before.
 func (c *client) isOdd() bool {
-	if c.call.Err() != nil || c.call.Dropped() >= 0 || c.call.Size() >= flushReplies {
+	most := flushReplies
+	if c.isPlainly() {
+		most = laneReplies
+	}
+	if c.call.Err() != nil || c.call.Dropped() >= 0 || c.call.Size() >= most {
 		return true
 	}
 	if !c.call.Failed() {

@@ -116,6 +116,7 @@ func (c *client) flush() {
 		c.land()
 	} else {
 		c.send()
+		c.call.Free()
 	}
 	c.g.reset()
 }

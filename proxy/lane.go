@@ -342,6 +342,7 @@ func (st *seat) arrive() {
 		c.keepOut()
 		st.going = st.going || c.conn.Lags() // or it would be served at full speed for as long as it does not read
 	}
+	c.call.Free()
 	st.serve()
 }
 

@@ -134,23 +134,27 @@ func TestLaneDoesNotAllocate(t *testing.T) {
 	}
 	e := newEnv(t, func(cfg *proxy.Config) { cfg.Sync.Interval = time.Hour })
 	e.fillStrings("a")
+	large := strings.Repeat("x", 20<<10)
+	e.wire().ask("SET", "s:a:5", large)
 	for _, c := range []struct{ name, request, reply string }{
 		{"GET", "*2\r\n$3\r\nGET\r\n$5\r\ns:a:2\r\n", "$7\r\nvalue 2\r\n"},
 		{"SET", "*3\r\n$3\r\nSET\r\n$5\r\ns:a:3\r\n$1\r\nx\r\n", "+OK\r\n"},
 		{"HSET", "*4\r\n$4\r\nHSET\r\n$5\r\ns:a:h\r\n$1\r\nf\r\n$1\r\nx\r\n", ":0\r\n"},
-		{"SET of 20 KB", string(resp.AppendCommand(nil, "SET", "s:a:4", strings.Repeat("x", 20<<10))), "+OK\r\n"},
+		{"SET of 20 KB", string(resp.AppendCommand(nil, "SET", "s:a:4", large)), "+OK\r\n"},
+		{"GET of 20 KB", string(resp.AppendCommand(nil, "GET", "s:a:5")), string(resp.AppendBulkString(nil, large))},
 	} {
 		e.wire().ask("HSET", "s:a:h", "f", "v")
 		for _, depth := range []int{1, 16} {
-			if per := e.mallocs(c.request, c.reply, depth); per > 0.1 { // what runs beside (timers, the sampler) allocates now and then
-				t.Errorf("%s, %d deep: %.2f allocations a command", c.name, depth, per)
+			per, bytes := e.mallocs(c.request, c.reply, depth)
+			if per > 0.1 || bytes > 500 { // what runs beside (timers, the sampler) allocates now and then
+				t.Errorf("%s, %d deep: %.2f allocations a command, of %.0f bytes", c.name, depth, per, bytes)
 			}
 		}
 	}
 }
 
-// mallocs is how many allocations a command takes, in pipelines of that depth.
-func (e *env) mallocs(request, reply string, depth int) float64 {
+// mallocs is how many allocations a command takes, and of how many bytes, in pipelines of that depth.
+func (e *env) mallocs(request, reply string, depth int) (per, bytes float64) {
 	e.t.Helper()
 	c := e.wire()
 	req, got := []byte(strings.Repeat(request, depth)), make([]byte, depth*len(reply))
@@ -175,7 +179,7 @@ func (e *env) mallocs(request, reply string, depth int) float64 {
 		trip()
 	}
 	runtime.ReadMemStats(&after)
-	return float64(after.Mallocs-before.Mallocs) / float64(trips*depth)
+	return float64(after.Mallocs-before.Mallocs) / float64(trips*depth), float64(after.TotalAlloc-before.TotalAlloc) / float64(trips*depth)
 }
 
 // A client that does not read leaves its lane for its goroutine, which makes it wait: the lane would serve it at full speed.

@@ -66,12 +66,16 @@ func (c *Conn) makeRoom() {
 		c.done -= c.off
 		c.off = 0
 	}
-	if len(c.buf) < cap(c.buf) {
-		return
-	}
 	size := 2 * cap(c.buf)
-	if need := c.scan.missing(len(c.buf) - c.done); need > 0 {
-		size = min(size, len(c.buf)+need) // the end of this argument: no room is left over
+	switch {
+	case c.off == 0 && c.chunk > cap(c.buf):
+		size = c.chunk
+	case len(c.buf) < cap(c.buf):
+		return
+	default:
+		if need := c.scan.missing(len(c.buf) - c.done); need > 0 {
+			size = min(size, len(c.buf)+need) // the end of this argument: no room is left over
+		}
 	}
 	grown := newBuffer(size)[:len(c.buf)]
 	copy(grown, c.buf)
@@ -88,8 +92,8 @@ func (c *Conn) emptyBuffer() {
 	switch {
 	case c.parted:
 		first = hugeChunk
-	case c.wide:
-		first = wideChunk
+	case c.chunk > 0:
+		first = c.chunk
 	}
 	if cap(c.buf) != first {
 		c.dropBuffer()

@@ -6,6 +6,7 @@ const (
 	wideChunk = 2 * socketChunk // first buffer of a client that has just sent a command larger than socketChunk
 	hugeChunk = 2 * wideChunk
 	mostChunk = 2 * hugeChunk
+	packChunk = 2 * mostChunk // only for who sends many such commands at once
 )
 
 // The pools lend buffers to the connections that hold unjudged bytes. An idle connection holds none. Those for larger commands are
@@ -15,12 +16,15 @@ var (
 	wideChunks = sync.Pool{New: func() any { return new([wideChunk]byte) }}
 	hugeChunks = sync.Pool{New: func() any { return new([hugeChunk]byte) }}
 	mostChunks = sync.Pool{New: func() any { return new([mostChunk]byte) }}
+	packChunks = sync.Pool{New: func() any { return new([packChunk]byte) }}
 )
 
 // newBuffer returns a buffer of at least size bytes, and of less than twice as many; those of plain connections and beyond the
 // largest pool have just the size.
 func newBuffer(size int) []byte {
 	switch {
+	case size == packChunk:
+		return packChunks.Get().(*[packChunk]byte)[:]
 	case size <= socketChunk/2 || size > mostChunk:
 		return make([]byte, size)
 	case size <= socketChunk:
@@ -44,5 +48,7 @@ func giveBack(b []byte) {
 		hugeChunks.Put((*[hugeChunk]byte)(b[:hugeChunk]))
 	case mostChunk:
 		mostChunks.Put((*[mostChunk]byte)(b[:mostChunk]))
+	case packChunk:
+		packChunks.Put((*[packChunk]byte)(b[:packChunk]))
 	}
 }

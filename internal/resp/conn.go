@@ -51,7 +51,7 @@ type Conn struct {
 	// them, buf[done:] is under scan.
 	buf              []byte
 	off, ready, done int
-	wide             bool // its last command was larger than socketChunk: it reads the next one in one go
+	chunk            int // size of its next first buffer, 0 unless its last command was larger than socketChunk
 	scan             scanner
 	out              []byte // rewritten inline commands, handed over before buf[off:ready]
 	pace             pacer

@@ -77,7 +77,12 @@ func (c *Conn) take(n int) (raw []byte) {
 	from := c.done
 	c.done += n
 	c.off, c.ready = c.done, c.done
-	c.wide = n > socketChunk
+	switch {
+	case n <= socketChunk:
+		c.chunk = 0
+	case c.chunk == 0:
+		c.chunk = wideChunk
+	}
 	c.count()
 	return c.buf[from:c.done:c.done]
 }
@@ -99,12 +104,22 @@ func (c *Conn) Back(raw []byte) {
 }
 
 // Pull makes one attempt to read. more: there may be more than it has read. Errors are those of the network.
+//
+// Commands that arrive together are to be sent on together. So who fills a buffer with commands that are larger than socketChunk gets one twice
+// as large the next time, and one half as large when a quarter would have done.
 func (c *Conn) Pull() (more bool, err error) {
 	c.makeRoom()
 	room := cap(c.buf) - len(c.buf)
 	n, err := c.try.TryRead(c.buf[len(c.buf):cap(c.buf)])
 	c.buf = c.buf[:len(c.buf)+n]
 	c.pace.read(n)
+	switch size := cap(c.buf); {
+	case c.chunk == 0:
+	case n == room && size >= c.chunk:
+		c.chunk = min(2*size, packChunk)
+	case n < size/4:
+		c.chunk = max(wideChunk, c.chunk/2)
+	}
 	return n == room, err
 }
 

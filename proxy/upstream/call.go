@@ -16,6 +16,8 @@ type Call struct {
 	// that Redis sends later can overtake this reply on its way to the client. Only for private connections.
 	Hold <-chan struct{}
 
+	box      *[]byte // of the pool that Replies is from, nil if it is the call's own
+	ample    bool    // replies were too large for a buffer of the call's own
 	large    []largeReply
 	failed   bool   // a reply is an error
 	next     bound  // of the next request
@@ -126,13 +128,8 @@ func (c *Call) Done() <-chan struct{} { return c.done }
 // Err returns how the call ended.
 func (c *Call) Err() error { return c.err }
 
-// maxKeptReplies is how large a reply buffer may stay with an idle client, in bytes.
-const maxKeptReplies = 64 << 10
-
 func (c *Call) reset(want int) {
-	if cap(c.Replies) > maxKeptReplies {
-		c.Replies = nil
-	}
+	c.Free()
 	c.Reset()
 	c.want, c.sentinel, c.err, c.Hold, c.then, c.stream = want, nil, nil, nil, nil, nil
 	c.bound, c.next = c.next, bound{}

@@ -74,7 +74,7 @@ func (d *delivery) run(b []byte) int {
 		n += size
 		call.Ends = append(call.Ends, start+n)
 	}
-	call.Replies = append(call.Replies, b[:n]...)
+	call.add(b[:n])
 	if n > 0 && len(call.Ends) == call.want {
 		d.conn.pop()
 		call.finish(nil)
@@ -153,7 +153,7 @@ func (d *delivery) deliver(frame []byte) error {
 		call.Ends = append(call.Ends, len(call.Replies))
 	default:
 		call.failed = call.failed || frame[0] == '-'
-		call.Replies = append(call.Replies, frame...)
+		call.add(frame)
 		call.Ends = append(call.Ends, len(call.Replies))
 	}
 	d.end(call)
