@@ -128,6 +128,18 @@ func (o *owner) pipeline(w *wire) error {
 		n += 2
 	case 1:
 		batch, n = resp.AppendCommand(batch, "BLPOP", fmt.Sprintf("s:own%d.0:list", o.id), "0.001"), 1
+	case 2: // buffers that are lent to one client after the other
+		key, large := o.key(), strings.Repeat(o.mark, 1_000+o.rnd.Intn(8_000))
+		command := []string{"SET", key, large}
+		if o.rnd.Intn(2) == 0 {
+			command = []string{"GET", key}
+		}
+		n = min(n, 60)
+		for range n {
+			batch = resp.AppendCommand(batch, command...)
+		}
+		batch = resp.AppendCommand(resp.AppendCommand(batch, "SET", key, large), "GET", key)
+		n += 2
 	default:
 		for range n {
 			batch = resp.AppendCommand(batch, o.command()...)
