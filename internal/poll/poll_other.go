@@ -65,3 +65,6 @@ func (*Conn) TryWrite([]byte) (int, error) { return 0, net.ErrClosed }
 
 // WatchWrites returns net.ErrClosed.
 func (*Conn) WatchWrites() error { return net.ErrClosed }
+
+// Yield does nothing.
+func Yield() {}
