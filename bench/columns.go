@@ -30,6 +30,7 @@ var columns = []column{
 	cpuTime("postgres cpu us", func(r result) spread { return r.PostgresCPU }),
 	cpuTime("client cpu us", func(r result) spread { return r.ClientCPU }),
 	seldom("restores/s", "%.0f", func(r result) float64 { return r.Restores.Median }),
+	seldom("beside/s", "%.0f", func(r result) float64 { return r.Beside.Median }),
 	seldom("proxy MB", "%.1f", func(r result) float64 { return megabytes(r.ProxyRSS) }),
 	seldom("redis MB", "%.1f", func(r result) float64 { return megabytes(r.RedisRSS) }),
 	{Head: "wrong", text: func(r result) string { return fmt.Sprint(r.Wrong) }},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -95,8 +96,9 @@ func (d disturber) setUp(ctx context.Context, t *target) error {
 	return t.command(ctx, "write a large value", "SET", credsKey("large", 0), string(randomBytes(9, largeValue)))
 }
 
-// start connects a disturber's clients, which go on until the returned function is called. That returns the first error.
-func (d disturber) start(ctx context.Context, t *target, give context.CancelCauseFunc) (func(), error) {
+// start connects a disturber's clients, which go on until the returned function is called. That returns how many turns all of them have
+// made in a second. The first error goes to give.
+func (d disturber) start(ctx context.Context, t *target, give context.CancelCauseFunc) (func() float64, error) {
 	conns, err := dialMany(ctx, t, d.clients, time.Now().Add(maxDuration))
 	hangUp := func() {
 		for _, c := range conns {
@@ -109,24 +111,27 @@ func (d disturber) start(ctx context.Context, t *target, give context.CancelCaus
 	}
 	done := make(chan struct{})
 	var all sync.WaitGroup
+	var turns atomic.Int64
+	begun := time.Now()
 	for i, c := range conns {
 		all.Go(func() {
-			if err := d.repeat(c, i, done); err != nil {
+			if err := d.repeat(c, i, done, &turns); err != nil {
 				give(fmt.Errorf("while %s: %w", d.name, err))
 			}
 		})
 	}
 	stop := context.AfterFunc(ctx, hangUp)
-	return func() {
+	return func() float64 {
 		close(done)
 		all.Wait()
 		stop()
 		hangUp()
+		return float64(turns.Load()) / time.Since(begun).Seconds()
 	}, nil
 }
 
 // repeat is the life of one client: it takes one turn after another, without a pause.
-func (d disturber) repeat(c *conn, client int, done <-chan struct{}) error {
+func (d disturber) repeat(c *conn, client int, done <-chan struct{}, turns *atomic.Int64) error {
 	var requests [2][]byte
 	var commands int
 	for version := range requests {
@@ -141,5 +146,6 @@ func (d disturber) repeat(c *conn, client int, done <-chan struct{}) error {
 		if err := c.do(requests[n%len(requests)], commands); err != nil {
 			return err
 		}
+		turns.Add(1)
 	}
 }

@@ -21,6 +21,7 @@ type sample struct {
 	PostgresCPU  float64 `json:"postgres_cpu_us_per_op"`
 	ClientCPU    float64 `json:"client_cpu_us_per_op"`
 	Restores     float64 `json:"restores_per_second,omitempty"`
+	Beside       float64 `json:"beside_turns_per_second,omitempty"` // of whoever disturbs, warm-up included
 	ProxyRSS     int64   `json:"proxy_rss_bytes"`
 	RedisRSS     int64   `json:"redis_rss_bytes"`
 	Wrong        int64   `json:"wrong_replies"`
@@ -73,6 +74,7 @@ type result struct {
 	PostgresCPU spread  `json:"postgres_cpu_us_per_op"`
 	ClientCPU   spread  `json:"client_cpu_us_per_op"`
 	Restores    spread  `json:"restores_per_second"`
+	Beside      spread  `json:"beside_turns_per_second"`
 	OfQuiet     float64 `json:"p99_of_quiet,omitempty"` // p99 by that of the same target while nobody else does anything
 	ProxyRSS    int64   `json:"proxy_rss_bytes"`        // at the end of the last round
 	RedisRSS    int64   `json:"redis_rss_bytes"`
@@ -107,6 +109,7 @@ func (r *result) summarize(base result) {
 	r.PostgresCPU = of(func(s sample) float64 { return s.PostgresCPU })
 	r.ClientCPU = of(func(s sample) float64 { return s.ClientCPU })
 	r.Restores = of(func(s sample) float64 { return s.Restores })
+	r.Beside = of(func(s sample) float64 { return s.Beside })
 	last := r.Rounds[len(r.Rounds)-1]
 	r.ProxyRSS, r.RedisRSS = last.ProxyRSS, last.RedisRSS
 	if b := spreadOf(base.Rounds, func(s sample) float64 { return s.OpsPerSecond }).Median; b > 0 {

@@ -121,8 +121,9 @@ func (u turn) measure(ctx context.Context, opts options) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	defer stop()
-	return measure(ctx, u.target, u.load, u.shape, opts)
+	got, err := measure(ctx, u.target, u.load, u.shape, opts)
+	got.Beside = stop()
+	return got, err
 }
 
 // measureKept runs a load whose cold sessions are kept cold, where there is somewhere to evict to.

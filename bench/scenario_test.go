@@ -67,7 +67,7 @@ func TestDisturbances(t *testing.T) {
 		t.Fatalf("%d results", len(got.Results))
 	}
 	for _, r := range got.Results {
-		if (r.While != "") != (r.OfQuiet > 0) || r.Shape.Rate != besideRate || r.Ops.Median <= 0 {
+		if (r.While != "") != (r.OfQuiet > 0) || (r.While != "") != (r.Beside.Median > 0) || r.Shape.Rate != besideRate || r.Ops.Median <= 0 {
 			t.Errorf("%s, %s: %+v", r.Heading(), r.Target, r)
 		}
 	}
