@@ -28,10 +28,7 @@ func (f *filling) apart(k *session.Key, run upstream.Run) (why string, err error
 	}
 	part := func(b []byte) error {
 		progress(f.ctx)
-		if err := conn.Drain(); err != nil {
-			return err
-		}
-		return conn.Write(b)
+		return conn.Pass(b)
 	}
 	f.watch.to(WaitPostgres)
 	err = f.s.store.LoadApart(f.ctx, f.id, k.Name, time.Now().UnixMilli(), begin, part)

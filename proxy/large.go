@@ -130,9 +130,7 @@ func (c *client) sendParts(last bool) (whole bool) {
 			c.own.Abandon()
 			return false
 		}
-		if c.own.Drain() == nil {
-			_ = c.own.Write(part) // an error is the call's, too
-		}
+		_ = c.own.Pass(part) // an error is the call's, too
 	}
 	return true
 }

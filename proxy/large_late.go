@@ -91,8 +91,8 @@ func (c *client) sendAllButEnd(in *argumentKeeper) (end []byte, sent bool, err e
 				return nil, false, err
 			}
 			sent = true
-		case c.own.Drain() == nil:
-			_ = c.own.Write(part) // an error is the call's, too
+		default:
+			_ = c.own.Pass(part) // an error is the call's, too
 		}
 	}
 }

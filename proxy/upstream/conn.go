@@ -144,9 +144,25 @@ func (c *Conn) enqueue(call *Call, req []byte) error {
 	return nil
 }
 
-// Drain returns when everything that was queued has been written, with an error if the connection has failed. It is how who sends
-// more than should be kept here waits for Redis to take it. Not for driven connections.
-func (c *Conn) Drain() error {
+// Pass sends bytes for which no reply is waited for, and returns when Redis has taken them; an error is the connection's end. It is for who
+// sends more than should be kept here, and is the only one who sends: the bytes go from where they are, after what was queued before. Not for
+// driven connections.
+func (c *Conn) Pass(req []byte) error {
+	if err := c.drain(); err != nil {
+		return err
+	}
+	if _, err := c.nc.Write(req); err != nil {
+		c.fail(fmt.Errorf("write to Redis: %w", err))
+		return c.Err()
+	}
+	if len(req) >= yieldFrom {
+		poll.Yield()
+	}
+	return nil
+}
+
+// drain returns when the writer has sent everything that was queued.
+func (c *Conn) drain() error {
 	c.mu.Lock()
 	if c.err != nil || !c.writing && len(c.pending) == 0 {
 		defer c.mu.Unlock()
