@@ -130,11 +130,14 @@ func (o *owner) pipeline(w *wire) error {
 		batch, n = resp.AppendCommand(batch, "BLPOP", fmt.Sprintf("s:own%d.0:list", o.id), "0.001"), 1
 	case 2: // buffers that are lent to one client after the other
 		key, large := o.key(), strings.Repeat(o.mark, 1_000+o.rnd.Intn(8_000))
+		n = min(n, 60)
+		if o.rnd.Intn(8) == 0 { // on both sides of what a lane copies, and of what has a connection of its own
+			large, n = strings.Repeat(large, 1+o.rnd.Intn(16)), min(n, 6)
+		}
 		command := []string{"SET", key, large}
 		if o.rnd.Intn(2) == 0 {
 			command = []string{"GET", key}
 		}
-		n = min(n, 60)
 		for range n {
 			batch = resp.AppendCommand(batch, command...)
 		}

@@ -122,8 +122,17 @@ func (d *delivery) passed(part []byte) error {
 	return nil
 }
 
+// most is how large a frame may be that is copied to its call, and how much room for it stays here, in bytes. There are few driven connections,
+// and who drives them would rather copy than give a reply up to another goroutine.
+func (d *delivery) most() int {
+	if d.conn.driven != nil {
+		return mostCopied
+	}
+	return maxKeptReplies
+}
+
 func (d *delivery) release() {
-	if cap(d.partial) > maxKeptReplies {
+	if cap(d.partial) > d.most() {
 		d.partial = nil
 	}
 	d.partial = d.partial[:0]
@@ -148,7 +157,7 @@ func (d *delivery) deliver(frame []byte) error {
 	switch {
 	case call.drops(len(frame)):
 		call.drop()
-	case len(d.partial) > maxKeptReplies: // it is the call's now
+	case len(d.partial) > d.most(): // it is the call's now
 		call.large, d.partial = append(call.large, largeReply{len(call.Ends), frame}), nil
 		call.Ends = append(call.Ends, len(call.Replies))
 	default:

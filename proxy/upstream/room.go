@@ -5,6 +5,9 @@ import "sync"
 // maxKeptReplies is how large a reply buffer may stay with an idle client, in bytes.
 const maxKeptReplies = 64 << 10
 
+// mostCopied is how large a single reply may be that a driven connection copies, in bytes.
+const mostCopied = 256 << 10
+
 // Larger ones, from leastPooled up to mostPooled bytes, go from call to call: to make one for each group of replies of 16 KB, and to collect
 // it, cost more than the replies.
 const (
