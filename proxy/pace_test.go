@@ -81,6 +81,25 @@ func TestSavesThatAreLateLeaveHalfOfTheTime(t *testing.T) {
 	})
 }
 
+// With nothing to save the saver sleeps, also after a batch that took longer than the interval: once it did not, and kept a processor busy
+// until something was saved faster.
+func TestIdleSaverSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, took := range []time.Duration{0, paceInterval, 100 * paceInterval} {
+			q, p := &saveQueue{}, &pace{interval: paceInterval}
+			p.note(1, took, time.Now())
+			time.Sleep(time.Hour)
+			if wait := p.wait(q, time.Now()); wait < p.recheck() {
+				t.Errorf("after a batch of %v: waits %v", took, wait)
+			}
+			q.retryLocked(ref{it: &item{}})
+			if wait := p.wait(q, time.Now()); wait < p.recheck() {
+				t.Errorf("after a batch of %v, a session in flight: waits %v", took, wait)
+			}
+		}
+	})
+}
+
 // The pause after a batch is bounded, however long that took; and a slow batch is forgotten.
 func TestRestsAreBounded(t *testing.T) {
 	now := time.Now()

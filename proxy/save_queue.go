@@ -67,11 +67,12 @@ func (q *saveQueue) pop(upTo uint64) (r ref, ok bool) {
 // dueLooks bounds how many places are looked at to find out when saving must begin.
 const dueLooks = 1024
 
-// due returns when saving must begin so that each session has its turn in time, if batches keep to p and pause as long as they take.
+// due returns when saving must begin so that each session has its turn in time, if batches keep to p and pause as long as they take. Without
+// any it is an interval away, however slow batches have been: or the saver would never rest.
 func (q *saveQueue) due(p *pace, now time.Time) time.Time {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	at := now.Add(p.slack())
+	at := now.Add(p.interval)
 	step := 1 + len(q.first)/dueLooks
 	for i := 0; i < len(q.first); i += step {
 		before := time.Duration(i+step-1) * 2 * p.each
