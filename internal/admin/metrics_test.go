@@ -11,8 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"credproxy/internal/testenv"
 )
 
 // The names and the form keep Prometheus's rules.
@@ -45,6 +48,10 @@ func TestMetricsAreTheStats(t *testing.T) {
 		must(t, e.client.Get(ctx, "wa:bot-0004:creds").Err())
 	}
 	e.credproxy("SYNC")
+	testenv.Eventually(t, 20*time.Second, "both stores asked for the first time", func() bool {
+		_, body := e.get("/metrics")
+		return strings.Contains(body, "\ncredproxy_redis_up 1\n") && strings.Contains(body, "\ncredproxy_postgres_up 1\n")
+	})
 	stats := e.stats()
 	_, body := e.get("/metrics")
 	value := func(series string) string {
